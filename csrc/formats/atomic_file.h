@@ -1,0 +1,36 @@
+// A file that appears complete or not at all: bytes go to a temporary sibling, which is synced to
+// disk and renamed over the target by commit(). Until then whatever stood there stays untouched.
+#pragma once
+
+#include <cstddef>
+#include <string>
+
+namespace pyllmc {
+
+class AtomicFile {
+ public:
+  // Opens the temporary `.<name>.tmp-<pid>-<n>` beside `path`. A symbolic link is followed, so the
+  // file it points to is replaced and the link stays. With make_parents missing folders are made.
+  // Throws WriteError when the folder cannot be written or the target is not a regular file.
+  explicit AtomicFile(const std::string& path, bool make_parents = false);
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+  // Without a commit() the temporary is removed.
+  ~AtomicFile();
+
+  // Appends `bytes` bytes. Throws WriteError, with the system's reason, when they do not all fit.
+  void write(const void* data, size_t bytes);
+
+  // Syncs the file, renames it to the target and syncs the folder. Call once, last.
+  void commit();
+
+ private:
+  [[noreturn]] void fail(const char* action, int error) const;
+
+  std::string path_;       // as the caller named it, for messages
+  std::string target_;     // the same with symbolic links resolved
+  std::string temporary_;  // empty once renamed
+  int fd_ = -1;
+};
+
+}  // namespace pyllmc
