@@ -1,0 +1,85 @@
+# Everything a person types. The first target that needs it makes .venv and installs what
+# pyproject.toml names; after that no target but `setup` uses the network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help all build train_banded generate_banded test lint format demo setup model \
+        experiment bench clean distclean
+
+# One line a package while pip works; its errors pass.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
+PROGRESS := sed -un 's/^Collecting \([A-Za-z0-9._-]*\).*/  installing \1/p'
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+	  | while IFS=$$'\t' read -r name text; do printf '  %-30s %s\n' "make $$name" "$$text"; done
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pyllmc needs Python 3.11 \
+	or later, this is " + sys.version.split()[0] + ": name another by make PYTHON=python3.12")'
+	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install" \
+	       "python3-venv)" >&2; exit 1; }; }
+	@echo "installing the build tools"
+	@$(PIP) $$($(BIN)/python -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")') \
+	  | $(PROGRESS)
+	@$(BIN)/python setup.py -q build_ext --inplace
+	@echo "installing the packages that pyproject.toml names (once)"
+	@$(PIP) --no-build-isolation --editable '.[dev]' | $(PROGRESS)
+	@touch $@
+
+build: $(READY)  ## compile what changed: the extension and the programs, into pyllmc/
+	@$(BIN)/python setup.py -q build_ext --inplace
+
+all: build train_banded generate_banded  ## build, with the programs at the repository root
+
+train_banded generate_banded: build  ## the programs at the repository root
+	@ln -sf pyllmc/bin/$@ $@
+
+test: build  ## build, then run every test
+	@echo "running every test under tests/ in 2 processes"
+	@$(BIN)/python -m pytest -n 2 tests
+
+CXX_FILES = $$(find csrc -name '*.cpp' -o -name '*.h')
+
+lint: $(READY)  ## check style and types: ruff, mypy, clang-format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+
+format: $(READY)  ## rewrite every source in the project's style
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+	@$(BIN)/clang-format -i $(CXX_FILES)
+
+demo: build  ## run the ten-run comparison on built-in data and write its report
+	@$(BIN)/pyllmc matrix run runs/demo
+	@$(BIN)/pyllmc report runs/demo
+
+setup: build  ## download TinyStories and turn it into token files
+	@$(BIN)/pyllmc data prepare tinystories
+
+model: build  ## write model.bin: initial weights of experiment 9's shape
+	@$(BIN)/pyllmc model init --channels 128 --layers 4 --heads 4 --context 256 --vocab 50257 \
+	  --init original -o model.bin
+
+experiment: build  ## run experiment 9 (runs/00009-banded-fc-comparison) and write its report
+	@$(BIN)/pyllmc matrix run runs/00009-banded-fc-comparison
+	@$(BIN)/pyllmc report runs/00009-banded-fc-comparison
+
+bench: build  ## measure the speed of a training step on this machine
+	@$(BIN)/pyllmc bench
+
+clean:  ## delete what was compiled
+	@rm -rf build dist pyllmc/bin pyllmc/_core*.so train_banded generate_banded
+
+distclean: clean  ## clean, and delete .venv and every cache
+	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find pyllmc tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,10 @@
+// Each function adds one part of the core to the Python module; one file a function.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace pyllmc {
+
+void bind_errors(pybind11::module_& m);
+
+}  // namespace pyllmc

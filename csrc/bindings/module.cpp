@@ -1,0 +1,6 @@
+#include "bindings/bindings.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The C++ core of pyllmc.";
+  pyllmc::bind_errors(m);
+}

@@ -1,0 +1,79 @@
+"""Builds the extension and the programs by csrc/Makefile; everything else is in pyproject.toml."""
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).parent.resolve()
+PROGRAMS = ("train_banded", "generate_banded")
+
+
+class MakeExtension(build_ext):
+    """`build_ext` that hands the work to make and puts the results into the package."""
+
+    def run(self) -> None:
+        for tool in ("make", os.environ.get("CXX", "g++").split()[0]):
+            if shutil.which(tool) is None:
+                raise SystemExit(
+                    f"building pyllmc needs {tool!r}, which is not on the PATH: install it "
+                    "(Debian, Ubuntu: apt install g++ make) and try again"
+                )
+        # A build in place and a wheel see different include folders: each keeps its own objects.
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        if self.inplace:
+            package, objects = ROOT / "pyllmc", ROOT / "build" / f"inplace{suffix}"
+        else:
+            package, objects = Path(self.build_lib).resolve() / "pyllmc", Path(self.build_temp)
+        objects.mkdir(parents=True, exist_ok=True)
+        with open(objects / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.compile(objects.resolve())
+            install(objects / "_core.so", package / f"_core{suffix}")
+            for name in PROGRAMS:
+                if (objects / name).exists():
+                    install(objects / name, package / "bin" / name)
+
+    def compile(self, objects: Path) -> None:
+        import pybind11
+
+        settings = {
+            "BUILD": objects,
+            "PYTHON_INCLUDES": f"{sysconfig.get_path('include')} {pybind11.get_include()}",
+            "PYLLMC_VERSION": self.distribution.get_version(),
+            "PYLLMC_OPENBLAS_PATH": openblas_library() if self.inplace else "",
+        }
+        # The flags of an outer make name a job server that this make cannot reach.
+        environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS")}
+        command = ["make", "--no-print-directory", "-C", str(ROOT / "csrc")]
+        command += [f"-j{self.parallel or len(os.sched_getaffinity(0))}"]
+        command += [f"{name}={value}" for name, value in settings.items()]
+        if subprocess.run(command, env=environment).returncode:
+            raise SystemExit("building the C++ part of pyllmc failed: see the messages above")
+
+
+def openblas_library() -> str:
+    """Path of scipy-openblas32's library in this environment, empty when it is not installed."""
+    spec = importlib.util.find_spec("scipy_openblas32")
+    if spec is None or spec.origin is None:
+        return ""
+    return str(Path(spec.origin).parent / "lib" / "libscipy_openblas.so")
+
+
+def install(source: Path, target: Path) -> None:
+    """Copies by rename, so that a running program keeps its old file."""
+    if target.exists() and target.stat().st_mtime_ns == source.stat().st_mtime_ns:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copy2(source, temporary)
+    os.replace(temporary, target)
+
+
+setup(ext_modules=[Extension("pyllmc._core", sources=[])], cmdclass={"build_ext": MakeExtension})
