@@ -1,7 +1,6 @@
 // The core's typed errors arrive in Python as the classes of pyllmc/errors.py.
-#include "core/error.h"
-
 #include "bindings/bindings.h"
+#include "core/error.h"
 
 namespace pyllmc {
 
