@@ -1,0 +1,116 @@
+// Sixteen-lane float vectors in GCC's portable vector extension, and the functions of them that the
+// kernels need. A kernel marked PYLLMC_SIMD is compiled for AVX-512, AVX2 and plain x86-64, and the
+// loader picks one at start-up; elsewhere (ARM) the compiler lowers the same code to what there is.
+// All versions keep sixteen partial sums, so the order of every sum is the same.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define PYLLMC_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define PYLLMC_SIMD
+#endif
+#define PYLLMC_INLINE static inline __attribute__((always_inline))
+
+namespace pyllmc {
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef int32_t i32x16 __attribute__((vector_size(64)));
+
+constexpr int64_t kLanes = 16;
+
+PYLLMC_INLINE f32x16 load16(const float* p) {
+  f32x16 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+PYLLMC_INLINE void store16(float* p, f32x16 v) { std::memcpy(p, &v, sizeof v); }
+
+// The first n < 16 lanes; the others are `fill`.
+PYLLMC_INLINE f32x16 load_part(const float* p, int64_t n, float fill) {
+  f32x16 v = fill - f32x16{};
+  std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
+  return v;
+}
+PYLLMC_INLINE void store_part(float* p, f32x16 v, int64_t n) {
+  std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
+}
+
+PYLLMC_INLINE f32x16 broadcast(float x) { return x - f32x16{}; }
+
+// Pairwise over the lanes, in a fixed order.
+PYLLMC_INLINE float sum16(f32x16 v) {
+  float a[16];
+  std::memcpy(a, &v, sizeof v);
+  for (int width = 8; width; width /= 2) {
+    for (int i = 0; i < width; ++i) a[i] += a[i + width];
+  }
+  return a[0];
+}
+PYLLMC_INLINE float max16(f32x16 v) {
+  float a[16];
+  std::memcpy(a, &v, sizeof v);
+  for (int width = 8; width; width /= 2) {
+    for (int i = 0; i < width; ++i) a[i] = a[i] > a[i + width] ? a[i] : a[i + width];
+  }
+  return a[0];
+}
+PYLLMC_INLINE f32x16 max16(f32x16 a, f32x16 b) { return a > b ? a : b; }
+
+// e^x to about 2 units in the last place for x in [-87, 88]; 0 below, infinity above, NaN kept.
+// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r by its Taylor polynomial (error below 2^-24 there).
+PYLLMC_INLINE f32x16 exp16(f32x16 x) {
+  const f32x16 low = broadcast(-87.33654f);
+  const f32x16 high = broadcast(88.72283f);
+  f32x16 clamped = x < low ? low : x;
+  clamped = clamped > high ? high : clamped;
+  // Adding 1.5 * 2^23 rounds to the nearest whole number and leaves it in the low bits.
+  const f32x16 shifter = broadcast(12582912.0f);
+  const f32x16 shifted = clamped * 1.44269504f + shifter;
+  const f32x16 n = shifted - shifter;
+  f32x16 r = clamped - n * 0.693359375f;
+  r = r + n * 2.12194440e-4f;
+  f32x16 p = broadcast(1.0f / 5040);
+  p = p * r + 1.0f / 720;
+  p = p * r + 1.0f / 120;
+  p = p * r + 1.0f / 24;
+  p = p * r + 1.0f / 6;
+  p = p * r + 0.5f;
+  p = p * r + 1.0f;
+  p = p * r + 1.0f;
+  i32x16 bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  // 2^n in two halves: n = 128 does not fit one exponent.
+  const i32x16 whole = bits - 0x4B400000;
+  const i32x16 half = whole >> 1;
+  const i32x16 first_bits = (half + 127) << 23;
+  const i32x16 second_bits = (whole - half + 127) << 23;
+  f32x16 first, second;
+  std::memcpy(&first, &first_bits, sizeof first);
+  std::memcpy(&second, &second_bits, sizeof second);
+  f32x16 result = p * first * second;
+  result = x < low ? f32x16{} : result;
+  result = x > high ? broadcast(__builtin_inff()) : result;
+  return x == x ? result : x;
+}
+
+// GELU in its tanh form, x/2 (1 + tanh u) with u = sqrt(2/pi) (x + 0.044715 x^3), which is
+// x / (1 + e^{-2u}) (Hendrycks & Gimpel 2016).
+constexpr float kGeluScale = 0.7978845608f;  // sqrt(2/pi)
+constexpr float kGeluCubic = 0.044715f;
+
+PYLLMC_INLINE f32x16 gelu16(f32x16 x) {
+  const f32x16 u = kGeluScale * (x + kGeluCubic * x * x * x);
+  return x / (1.0f + exp16(-2.0f * u));
+}
+// d gelu / dx = s + x s (1 - s) 2 u'  with s = 1 / (1 + e^{-2u}).
+PYLLMC_INLINE f32x16 gelu_derivative16(f32x16 x) {
+  const f32x16 u = kGeluScale * (x + kGeluCubic * x * x * x);
+  const f32x16 s = 1.0f / (1.0f + exp16(-2.0f * u));
+  const f32x16 du = kGeluScale * (1.0f + 3.0f * kGeluCubic * x * x);
+  return s + x * s * (1.0f - s) * 2.0f * du;
+}
+
+}  // namespace pyllmc

@@ -1,0 +1,80 @@
+// Views of memory: a pointer with a shape. A Tensor owns nothing.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+
+#include "core/error.h"
+
+namespace pyllmc {
+
+enum class Device : uint8_t { cpu, cuda };
+enum class Precision : uint8_t { fp32 };
+
+inline const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+
+// A row-major view of elements of type T with at most four dimensions.
+template <class T>
+class TensorOf {
+ public:
+  TensorOf() = default;
+  TensorOf(T* data, std::initializer_list<int64_t> shape) : data_(data) {
+    if (shape.size() > shape_.size()) throw UsageError("a tensor has at most 4 dimensions");
+    for (int64_t dim : shape) shape_[rank_++] = dim;
+  }
+  // A view of mutable elements is also a view of constant ones.
+  template <class U>
+    requires std::is_same_v<const U, T>
+  TensorOf(const TensorOf<U>& other) : data_(other.data()), rank_(other.rank()) {
+    for (int i = 0; i < rank_; ++i) shape_[i] = other.dim(i);
+  }
+
+  T* data() const { return data_; }
+  int rank() const { return rank_; }
+  int64_t dim(int i) const { return shape_[i]; }
+  explicit operator bool() const { return data_ != nullptr; }
+
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int i = 0; i < rank_; ++i) n *= shape_[i];
+    return n;
+  }
+  int64_t bytes() const { return numel() * static_cast<int64_t>(sizeof(T)); }
+
+  bool has_shape(std::initializer_list<int64_t> shape) const {
+    if (static_cast<int>(shape.size()) != rank_) return false;
+    int i = 0;
+    for (int64_t dim : shape) {
+      if (shape_[i++] != dim) return false;
+    }
+    return true;
+  }
+
+  std::string shape_text() const {
+    std::string text = "(";
+    for (int i = 0; i < rank_; ++i) text += (i ? ", " : "") + std::to_string(shape_[i]);
+    return text + ")";
+  }
+
+ private:
+  T* data_ = nullptr;
+  int rank_ = 0;
+  std::array<int64_t, 4> shape_{};
+};
+
+using Tensor = TensorOf<float>;
+using ConstTensor = TensorOf<const float>;
+using Tokens = TensorOf<const int32_t>;
+
+// The check at every op's door: throws UsageError with the name, the shape seen and the one expected.
+template <class T>
+void require_shape(const char* op, const char* name, const TensorOf<T>& tensor,
+                   std::initializer_list<int64_t> expected) {
+  if (tensor.has_shape(expected)) return;
+  throw UsageError(message(op, ": ", name, " has shape ", tensor.shape_text(), ", expected ",
+                           TensorOf<T>(nullptr, expected).shape_text()));
+}
+
+}  // namespace pyllmc

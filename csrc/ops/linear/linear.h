@@ -1,0 +1,45 @@
+// y = epilogue(x w^T + b), with what pays to be done while a tile of y is still in cache.
+//
+// x (M, K) inputs, w (N, K) weight, b (N) bias or null. Epilogues: GELU keeps the value before it
+// (backward needs it); residual adds the residual stream. Backward:
+//   dx  = dy w              (times gelu'(activation) when the layer's input was gelu(activation))
+//   dw += dy^T x            (then 0 outside `pattern`)
+//   db += sum over M of dy
+// Sums over M run in order within a tile whose shape follows from (M, N, K) alone.
+#pragma once
+
+#include "core/context.h"
+#include "sparsity/pattern.h"
+
+namespace pyllmc {
+
+struct LinearForward {
+  ConstTensor x;           // (M, K)
+  ConstTensor w;           // (N, K)
+  ConstTensor b;           // (N) or null
+  Tensor y;                // (M, N): x w^T + b + residual
+  ConstTensor residual{};  // (M, N) or null
+  Tensor gelu{};           // (M, N) or null: gelu(y)
+};
+
+struct LinearBackward {
+  ConstTensor dy;             // (M, N)
+  ConstTensor x;              // (M, K)
+  ConstTensor w;              // (N, K)
+  Tensor dx;                  // (M, K), overwritten
+  Tensor dw;                  // (N, K), accumulated
+  Tensor db;                  // (N) or null, accumulated
+  const Pattern* pattern;     // of w; never null
+  ConstTensor activation{};   // (M, K) or null: dx *= gelu'(activation)
+};
+
+struct LinearKernels {
+  void (*forward)(const Context&, const LinearForward&);
+  void (*backward)(const Context&, const LinearBackward&);
+};
+extern const LinearKernels linear_cpu;
+
+void linear_forward(const Context& context, const LinearForward& args);
+void linear_backward(const Context& context, const LinearBackward& args);
+
+}  // namespace pyllmc
