@@ -6,5 +6,7 @@
 namespace pyllmc {
 
 void bind_errors(pybind11::module_& m);
+void bind_logs(pybind11::module_& m);
+void bind_formats(pybind11::module_& m);
 
 }  // namespace pyllmc

@@ -93,9 +93,9 @@ class CheckpointFile {
 using TensorSource = std::function<std::span<const float>(int tensor, int64_t layer)>;
 
 // Writes a checkpoint atomically, holding nothing but the source's spans in memory. With
-// make_parents missing folders are made. meta is written in full when has_meta is set, else only
-// its step. Throws UsageError when config, meta or a span's size cannot be written, WriteError
-// when the disk refuses; an older file at `path` then stays as it was.
+// make_parents missing folders are made. Without has_meta only the step of meta is written, and the
+// rest has to be 0. Throws UsageError when config, meta or a span's size cannot be written,
+// WriteError when the disk refuses; an older file at `path` then stays as it was.
 void write_checkpoint(const std::string& path, const Gpt2Config& config, const CheckpointMeta& meta,
                       const TensorSource& source, bool make_parents = false);
 

@@ -1,0 +1,89 @@
+#include "formats/atomic_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "core/error.h"
+
+namespace pyllmc {
+
+namespace fs = std::filesystem;
+
+AtomicFile::AtomicFile(const std::string& path, bool make_parents) : path_(path) {
+  std::error_code error;
+  fs::path real = fs::absolute(path, error);
+  if (!error) real = fs::weakly_canonical(real, error);
+  if (error) fail("resolve", error.value());
+  target_ = real.string();
+  const fs::file_status status = fs::status(real, error);
+  if (!real.has_filename() || (fs::exists(status) && !fs::is_regular_file(status))) {
+    throw WriteError(message("cannot write ", path,
+                             ": it is not a plain file, expected a file that may be replaced; give "
+                             "another path"));
+  }
+  const fs::path folder = real.parent_path();
+  if (make_parents && !fs::create_directories(folder, error) && error) {
+    fail("make the folder of", error.value());
+  }
+  for (int n = 0; fd_ < 0; ++n) {
+    // A killed process may have left a temporary, and its process id may have come round again.
+    temporary_ =
+        (folder / message(".", real.filename().string(), ".tmp-", ::getpid(), "-", n)).string();
+    fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd_ < 0 && (errno != EEXIST || n == 1000)) {
+      const int open_error = errno;
+      temporary_.clear();
+      fail("write", open_error);
+    }
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::fail(const char* action, int error) const {
+  const char* hint = "";
+  if (error == ENOENT) hint = "; its folder does not exist, make it first";
+  if (error == ENOSPC || error == EDQUOT) hint = "; free some space or write elsewhere";
+  if (error == EROFS || error == EACCES || error == EPERM) hint = "; write to another folder";
+  if (error == EFBIG) hint = "; raise the file size limit (ulimit -f)";
+  throw WriteError(message("cannot ", action, " ", path_, ": ", std::strerror(error), hint));
+}
+
+void AtomicFile::write(const void* data, size_t bytes) {
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t put = ::write(fd_, from, bytes);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) fail("write", errno);
+    from += put;
+    bytes -= static_cast<size_t>(put);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(fd_) != 0) fail("sync", errno);
+  const int fd = fd_;
+  fd_ = -1;
+  if (::close(fd) != 0) fail("close", errno);
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("rename to", errno);
+  temporary_.clear();
+  const int folder =
+      ::open(fs::path(target_).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) return;  // a folder that may be written but not listed cannot be synced
+  const int result = ::fsync(folder);
+  const int error = errno;
+  ::close(folder);
+  // Some network file systems do not sync folders and say EINVAL.
+  if (result != 0 && error != EINVAL) fail("sync the folder of", error);
+}
+
+}  // namespace pyllmc

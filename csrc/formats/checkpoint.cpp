@@ -1,0 +1,242 @@
+#include "formats/checkpoint.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "core/error.h"
+#include "formats/atomic_file.h"
+
+namespace pyllmc {
+
+namespace {
+
+constexpr char kKind[] = "checkpoint";
+constexpr int32_t kMagic = 20240326;
+constexpr int32_t kVersion = 3;
+constexpr int32_t kExtensionVersion = 1;
+constexpr int64_t kMaxInt32 = INT32_MAX;
+constexpr int64_t kMaxUint32 = UINT32_MAX;
+
+// What is impossible about a config, or nothing.
+std::string config_problem(const Gpt2Config& c) {
+  const std::pair<const char*, int64_t> dimensions[] = {
+      {"maxT", c.max_seq_len}, {"V", c.vocab_size}, {"L", c.num_layers},
+      {"NH", c.num_heads},     {"C", c.channels},   {"Vp", c.padded_vocab_size}};
+  for (const auto& [name, value] : dimensions) {
+    if (value < 1 || value > kMaxInt32) {
+      return message(name, " = ", value, ", expected 1 to ", kMaxInt32);
+    }
+  }
+  if (c.vocab_size > c.padded_vocab_size) {
+    return message("V = ", c.vocab_size, " above Vp = ", c.padded_vocab_size,
+                   ", expected V <= Vp, its padded size");
+  }
+  if (c.channels % c.num_heads != 0) {
+    return message("C = ", c.channels, " and NH = ", c.num_heads, ", expected a C that NH divides");
+  }
+  return "";
+}
+
+// Fills the layout; returns the file's size in bytes, or -1 when that does not fit 63 bits.
+int64_t lay_out(const Gpt2Config& c, std::vector<CheckpointTensor>& tensors) {
+  const int64_t L = c.num_layers, C = c.channels;
+  const std::pair<std::string_view, std::vector<int64_t>> shapes[kCheckpointTensors] = {
+      {"wte", {c.padded_vocab_size, C}},
+      {"wpe", {c.max_seq_len, C}},
+      {"ln1w", {L, C}},
+      {"ln1b", {L, C}},
+      {"qkvw", {L, 3 * C, C}},
+      {"qkvb", {L, 3 * C}},
+      {"attprojw", {L, C, C}},
+      {"attprojb", {L, C}},
+      {"ln2w", {L, C}},
+      {"ln2b", {L, C}},
+      {"fcw", {L, 4 * C, C}},
+      {"fcb", {L, 4 * C}},
+      {"fcprojw", {L, C, 4 * C}},
+      {"fcprojb", {L, C}},
+      {"lnfw", {C}},
+      {"lnfb", {C}}};
+  int64_t end = kHeaderBytes;
+  for (const auto& [name, shape] : shapes) {
+    CheckpointTensor tensor{.name = name, .shape = shape, .count = 1, .offset = end};
+    tensor.per_layer = tensors.size() >= 2 && tensors.size() < 14;
+    int64_t bytes = 0;
+    for (const int64_t n : shape) {
+      if (__builtin_mul_overflow(tensor.count, n, &tensor.count)) return -1;
+    }
+    if (__builtin_mul_overflow(tensor.count, int64_t{sizeof(float)}, &bytes)) return -1;
+    if (__builtin_add_overflow(end, bytes, &end)) return -1;
+    tensors.push_back(std::move(tensor));
+  }
+  return end;
+}
+
+// "maxT 256, V 50257, ...", for messages about a whole header.
+std::string describe(const Gpt2Config& c) {
+  return message("maxT ", c.max_seq_len, ", V ", c.vocab_size, ", L ", c.num_layers, ", NH ",
+                 c.num_heads, ", C ", c.channels, ", Vp ", c.padded_vocab_size);
+}
+
+int64_t usable_layout(const Gpt2Config& config, std::vector<CheckpointTensor>& tensors) {
+  if (const std::string problem = config_problem(config); !problem.empty()) {
+    throw UsageError(message("the model has ", problem));
+  }
+  const int64_t bytes = lay_out(config, tensors);
+  if (bytes < 0) {
+    throw UsageError(message("a model of ", describe(config),
+                             " takes 2^63 bytes or more, expected less; use smaller sizes"));
+  }
+  return bytes;
+}
+
+void check_range(const char* name, int64_t value, int64_t last) {
+  if (value < 0 || value > last) {
+    throw UsageError(message("the checkpoint's ", name, " is ", value, ", expected 0 to ", last,
+                             " to fit its header slot"));
+  }
+}
+
+CheckpointMeta read_meta(const std::string& path, const int32_t (&header)[kHeaderWords]) {
+  const auto not_negative = [&](int slot, const char* name) {
+    if (header[slot] < 0) {
+      throw FormatError(message(path, " has ", name, " ", header[slot], " in header slot [", slot,
+                                "], expected 0 or more; the file is damaged"));
+    }
+    return header[slot];
+  };
+  CheckpointMeta meta;
+  meta.step = not_negative(8, "step");
+  if (header[9] == 0) return meta;
+  if (header[9] != kExtensionVersion) {
+    throw FormatError(message(path, " has version ", header[9],
+                              " of the header extension in slot [9], expected 0 or ",
+                              kExtensionVersion, "; it needs a newer pyllmc or is damaged"));
+  }
+  meta.has_meta = true;
+  meta.fc1_bandwidth = not_negative(10, "fc1 bandwidth");
+  meta.fc2_bandwidth = not_negative(11, "fc2 bandwidth");
+  meta.init_seed = static_cast<uint32_t>(header[12]);
+  meta.data_seed = static_cast<uint32_t>(header[13]);
+  return meta;
+}
+
+}  // namespace
+
+std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config) {
+  std::vector<CheckpointTensor> tensors;
+  usable_layout(config, tensors);
+  return tensors;
+}
+
+std::array<int64_t, kCheckpointTensors> checkpoint_tensor_sizes(const Gpt2Config& config) {
+  std::array<int64_t, kCheckpointTensors> sizes{};
+  std::ranges::transform(checkpoint_layout(config), sizes.begin(), &CheckpointTensor::count);
+  return sizes;
+}
+
+int64_t checkpoint_file_bytes(const Gpt2Config& config) {
+  std::vector<CheckpointTensor> tensors;
+  return usable_layout(config, tensors);
+}
+
+CheckpointFile::CheckpointFile(FileReader file, const Gpt2Config& config,
+                               const CheckpointMeta& meta)
+    : file_(std::move(file)), config_(config), meta_(meta), tensors_(checkpoint_layout(config)) {}
+
+CheckpointFile CheckpointFile::open(const std::string& path) {
+  FileReader file(path);
+  int32_t header[kHeaderWords];
+  read_header(file, kKind, kMagic, header);
+  if (header[1] != kVersion) {
+    throw FormatError(message(path, " has version ", header[1], header[1] == 5 ? " (bf16)" : "",
+                              ", expected ", kVersion, " (fp32), the only one this reader reads; ",
+                              "save the model again in fp32"));
+  }
+  const Gpt2Config config{.max_seq_len = header[2],
+                          .vocab_size = header[3],
+                          .num_layers = header[4],
+                          .num_heads = header[5],
+                          .channels = header[6],
+                          .padded_vocab_size = header[7]};
+  if (const std::string problem = config_problem(config); !problem.empty()) {
+    throw FormatError(message(path, " has ", problem, "; its header is damaged"));
+  }
+  std::vector<CheckpointTensor> tensors;
+  const int64_t bytes = lay_out(config, tensors);
+  if (bytes != file.size()) {
+    const std::string expected = bytes < 0 ? "2^63 or more" : message(bytes);
+    throw FormatError(message(path, " has ", file.size(), " bytes, its header (", describe(config),
+                              ") asks for ", expected,
+                              "; the file is not complete or its header is damaged"));
+  }
+  const CheckpointMeta meta = read_meta(path, header);
+  return CheckpointFile(std::move(file), config, meta);
+}
+
+void CheckpointFile::read_tensor(int tensor, float* out, int64_t count, int64_t first) const {
+  if (tensor < 0 || tensor >= kCheckpointTensors) {
+    throw UsageError(message("tensor ", tensor, " was asked for, a checkpoint has 0 to ",
+                             kCheckpointTensors - 1));
+  }
+  const CheckpointTensor& t = tensors_[static_cast<size_t>(tensor)];
+  if (first < 0 || count < 0 || first > t.count || count > t.count - first) {
+    throw UsageError(message("elements ", first, " to ", first, " + ", count, " of ", t.name,
+                             " were asked for, it has ", t.count));
+  }
+  constexpr int64_t kSize = sizeof(float);
+  file_.read(t.offset + first * kSize, out, static_cast<size_t>(count * kSize));
+}
+
+void CheckpointFile::read_tensor(std::string_view name, float* out, int64_t count,
+                                 int64_t first) const {
+  const auto found = std::ranges::find(tensors_, name, &CheckpointTensor::name);
+  if (found == tensors_.end()) {
+    throw UsageError(message("tensor '", name, "' was asked for, a checkpoint has none so named"));
+  }
+  read_tensor(static_cast<int>(found - tensors_.begin()), out, count, first);
+}
+
+void write_checkpoint(const std::string& path, const Gpt2Config& config, const CheckpointMeta& meta,
+                      const TensorSource& source, bool make_parents) {
+  const std::vector<CheckpointTensor> tensors = checkpoint_layout(config);
+  int32_t header[kHeaderWords] = {kMagic, kVersion};
+  const int64_t dimensions[] = {config.max_seq_len, config.vocab_size, config.num_layers,
+                                config.num_heads,   config.channels,   config.padded_vocab_size};
+  std::ranges::transform(dimensions, header + 2, [](int64_t n) { return static_cast<int32_t>(n); });
+  const auto put = [&](int slot, const char* name, int64_t value, int64_t last) {
+    check_range(name, value, last);
+    header[slot] = static_cast<int32_t>(static_cast<uint32_t>(value));
+  };
+  put(8, "step", meta.step, kMaxInt32);
+  if (meta.has_meta) {
+    header[9] = kExtensionVersion;
+    put(10, "fc1 bandwidth", meta.fc1_bandwidth, kMaxInt32);
+    put(11, "fc2 bandwidth", meta.fc2_bandwidth, kMaxInt32);
+    put(12, "init seed", meta.init_seed, kMaxUint32);
+    put(13, "data seed", meta.data_seed, kMaxUint32);
+  } else if (meta.fc1_bandwidth || meta.fc2_bandwidth || meta.init_seed || meta.data_seed) {
+    throw UsageError(
+        "the checkpoint has bandwidths or seeds but not has_meta, expected both or neither; set "
+        "has_meta to write them");
+  }
+
+  AtomicFile file(path, make_parents);
+  file.write(header, sizeof header);
+  for (int t = 0; t < kCheckpointTensors; ++t) {
+    const CheckpointTensor& tensor = tensors[static_cast<size_t>(t)];
+    const int64_t layers = tensor.per_layer ? config.num_layers : 1;
+    for (int64_t layer = 0; layer < layers; ++layer) {
+      const std::span<const float> values = source(t, layer);
+      if (static_cast<int64_t>(values.size()) != tensor.count / layers) {
+        throw UsageError(message("tensor ", tensor.name, " was given ", values.size(),
+                                 " elements for layer ", layer, ", expected ",
+                                 tensor.count / layers));
+      }
+      file.write(values.data(), values.size_bytes());
+    }
+  }
+  file.commit();
+}
+
+}  // namespace pyllmc
