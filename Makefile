@@ -17,7 +17,7 @@ PROGRESS := sed -un 's/^Collecting \([A-Za-z0-9._-]*\).*/  installing \1/p'
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS=$$'\t' read -r name text; do printf '  %-30s %s\n' "make $$name" "$$text"; done
+	  | while IFS=$$'\t' read -r name text; do printf '  %-33s %s\n' "make $$name" "$$text"; done
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pyllmc needs Python 3.11 \

@@ -75,7 +75,7 @@ def _programs(problems: list[str]) -> dict[str, object]:
 
 
 def _tiktoken_cache() -> dict[str, object]:
-    """Where tiktoken keeps its files (its own rule; empty means nowhere) and if GPT-2's are there."""
+    """Where tiktoken keeps its files (its own rule; empty: nowhere), and if GPT-2's are there."""
     variables = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
     named_by = next((name for name in variables if name in os.environ), None)
     folder = os.environ[named_by] if named_by else f"{tempfile.gettempdir()}/data-gym-cache"

@@ -1,0 +1,136 @@
+"""Rules that hold for the repository as a whole, checked on the files that git tracks."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Who may include whom in csrc/: a folder sees itself and what stands before it.
+LAYERS = ("core", "formats", "sparsity", "ops", "optim", "layers", "models", "train")
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def tracked(repo_root: Path) -> list[Path]:
+    if not (repo_root / ".git").exists():
+        pytest.skip("not a git checkout: nothing says which files belong to the project")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=repo_root, capture_output=True, text=True, check=True
+    )
+    files = [repo_root / name for name in listed.stdout.split("\0") if name]
+    return [path for path in files if path.is_file()]
+
+
+def lines(paths: list[Path]) -> Iterator[tuple[Path, int, str]]:
+    for path in paths:
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+            yield path, number, line
+
+
+def sources(repo_root: Path, *folders: str) -> list[Path]:
+    found = [path for f in folders for path in (repo_root / "csrc" / f).rglob("*.[ch]*")]
+    assert found
+    return found
+
+
+def targets(repo_root: Path) -> set[str]:
+    """Every target that the Makefile declares phony, which is every one that a person types."""
+    text = (repo_root / "Makefile").read_text().replace("\\\n", " ")
+    declared = re.search(r"^\.PHONY:(.*)$", text, re.MULTILINE)
+    assert declared
+    return set(declared[1].split())
+
+
+def test_no_tracked_file_exceeds_one_mib(tracked: list[Path]) -> None:
+    assert [path for path in tracked if path.stat().st_size > MIB] == []
+
+
+def test_no_path_of_one_machine_is_tracked(tracked: list[Path]) -> None:
+    pattern = re.compile(r"(?<![\w.])/(home|root|work|Users)/\w")
+    found = [f"{path}:{n}: {line}" for path, n, line in lines(tracked) if pattern.search(line)]
+    assert found == []
+
+
+def test_package_never_uses_pickle(repo_root: Path) -> None:
+    modules = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
+    names = {"read_pickle", "to_pickle", "allow_pickle"}
+    found = []
+    for path in (repo_root / "pyllmc").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            used: list[str | None] = []
+            if isinstance(node, ast.Import):
+                used = [alias.name.split(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                used = [(node.module or "").split(".")[0]]
+            elif isinstance(node, ast.Attribute):
+                used = [node.attr]
+            elif isinstance(node, ast.keyword):
+                used = [node.arg]
+            found += [f"{path}: {name}" for name in used if name in modules | names]
+    assert found == []
+
+
+def test_core_never_prints_exits_or_asserts(repo_root: Path) -> None:
+    pattern = re.compile(
+        r"std::(cout|cerr|clog|exit|abort|terminate|printf|puts)\b|\b(stdout|stderr)\b"
+        r"|(?<![\w.>:])(exit|abort|assert|printf|puts)\("
+    )
+    paths = sources(repo_root, *LAYERS, "bindings")
+    code = ((path, n, line.split("//")[0]) for path, n, line in lines(paths))
+    assert [f"{path}:{n}: {line}" for path, n, line in code if pattern.search(line)] == []
+
+
+def test_core_includes_point_downwards(repo_root: Path) -> None:
+    found = []
+    for path, number, line in lines(sources(repo_root, *LAYERS)):
+        included = re.match(r'#include "(\w+)/', line)
+        if included is None:
+            continue
+        own = path.relative_to(repo_root / "csrc").parts[0]
+        if included[1] not in LAYERS[: LAYERS.index(own) + 1]:
+            found.append(f"{path}:{number}: {line}")
+    assert found == []
+
+
+def test_no_operation_includes_another(repo_root: Path) -> None:
+    found = []
+    for path, number, line in lines(sources(repo_root, "ops")):
+        included = re.match(r'#include "ops/(\w+)/', line)
+        inside = path.relative_to(repo_root / "csrc" / "ops").parts
+        if included and len(inside) > 1 and included[1] != inside[0]:
+            found.append(f"{path}:{number}: {line}")
+    assert found == []
+
+
+def test_make_help_lists_every_target(repo_root: Path) -> None:
+    listed = subprocess.run(
+        ["make", "--no-print-directory", "help"],
+        cwd=repo_root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    named = set()
+    for line in listed.splitlines():
+        made = re.match(r"  make ((?:\w+ )+) +\S", line)
+        assert made, line
+        named |= set(made[1].split())
+    assert named == targets(repo_root)
+
+
+def test_readme_names_only_targets_that_exist(repo_root: Path) -> None:
+    text = (repo_root / "README.md").read_text()
+    commands = re.findall(r"(?:`|^\s*\$? ?)make ([a-z_ ]+)", text, re.MULTILINE)
+    used = {word for command in commands for word in command.split()}
+    assert {"demo", "test"} <= used <= targets(repo_root)
+
+
+def test_ci_runs_the_tests_as_the_readme_does(repo_root: Path) -> None:
+    script = (repo_root / ".ci" / "run").read_text()
+    assert "make test ||" in script
+    assert "make lint ||" in script
