@@ -1,0 +1,1 @@
+"""Text to token files: sources, tokenizers and the files that the trainer reads."""

@@ -1,0 +1,71 @@
+"""Progress of a long step, on stderr: a bar on a terminal, a plain line every few seconds else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import rich.progress
+
+LINE_EVERY_S = 5.0
+
+
+def say(message: str) -> None:
+    """One message to the person at the terminal."""
+    print(message, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """`with Progress("tokenizing", total) as p: p.update(done)`, in bytes or any other `unit`.
+
+    `done` counts from the start of the step; `total` may be None when nobody knows it.
+    """
+
+    def __init__(self, title: str, total: int | None = None, unit: str = "MB") -> None:
+        self._title = title
+        self._total = total
+        self._unit = unit
+        self._scale = 1e6 if unit == "MB" else 1
+        self._next_line = time.monotonic() + LINE_EVERY_S
+        self._bar: rich.progress.Progress | None = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[amount]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._title, total=self._total, amount="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int) -> None:
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, amount=self._amount(done))
+        elif time.monotonic() >= self._next_line:
+            self._next_line = time.monotonic() + LINE_EVERY_S
+            share = f" ({100 * done / self._total:.0f} %)" if self._total else ""
+            say(f"{self._title}: {self._amount(done)}{share}")
+
+    def _amount(self, done: int) -> str:
+        total = f" of {self._total / self._scale:,.0f}" if self._total else ""
+        return f"{done / self._scale:,.0f}{total} {self._unit}"
