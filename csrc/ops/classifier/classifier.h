@@ -1,0 +1,41 @@
+// The tied head and its loss in one op: logits = x wte^T over the V real rows of the vocabulary,
+// loss = sum over targets >= 0 of logsumexp(logits) - logits[target], and, with gradients asked
+// for, dx and dwte of scale * loss. Negative targets are ignored.
+//
+// The logits of all tokens never exist together: a chunk of tokens meets the whole vocabulary tile
+// by tile in some tens of MB. A tile's exponentials are stored relative to the tile's own maximum;
+// once a row's log-sum-exp is known, one factor per row and tile turns them into probabilities.
+// Sums: over a row's tiles, over chunks and over groups of tiles in order.
+#pragma once
+
+#include "core/context.h"
+
+namespace pyllmc {
+
+struct Loss {
+  double sum = 0;
+  int64_t count = 0;  // targets that were not ignored
+  double mean() const { return count ? sum / static_cast<double>(count) : 0; }
+};
+
+struct ClassifierArgs {
+  ConstTensor x;     // (M, C)
+  ConstTensor wte;   // (Vp, C)
+  Tokens targets;    // (M), negative = ignored
+  int64_t vocab;     // V <= Vp: padded rows get no probability and no gradient
+  float scale = 1;   // of the gradients
+  Tensor dx{};       // (M, C), overwritten; null for the loss alone
+  Tensor dwte{};     // (Vp, C), accumulated; null for the loss alone
+};
+
+struct ClassifierKernels {
+  Loss (*run)(const Context&, const ClassifierArgs&);
+};
+extern const ClassifierKernels classifier_cpu;
+
+Loss classifier(const Context& context, const ClassifierArgs& args);
+// Floats of workspace for M tokens; gradients need more than the loss alone.
+int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
+                             int64_t vocab, bool gradients);
+
+}  // namespace pyllmc
