@@ -13,7 +13,18 @@ SHELL := bash
 
 # One line a package while pip works; its errors pass.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
-PROGRESS := sed -un 's/^Collecting \([A-Za-z0-9._-]*\).*/  installing \1/p'
+PROGRESS := sed -un -e 's/^Collecting \([A-Za-z0-9._-]*\).*/  installing \1/p' \
+                     -e 's/^Installing collected packages.*/  unpacking/p'
+
+# Installed before the package itself, so that its compilation is seen and happens once.
+define LIST_REQUIREMENTS
+import tomllib
+project = tomllib.load(open("pyproject.toml", "rb"))
+extras = project["project"]["optional-dependencies"]
+print(*project["build-system"]["requires"], *project["project"]["dependencies"], sep="\n")
+print(*extras["test"], *extras["lint"], sep="\n")
+endef
+export LIST_REQUIREMENTS
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
@@ -25,13 +36,11 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/pip || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV) \
 	  || { echo "$(PYTHON) cannot make a virtual environment (Debian, Ubuntu: apt install" \
 	       "python3-venv)" >&2; exit 1; }; }
-	@echo "installing the build tools"
-	@$(PIP) $$($(BIN)/python -c 'import tomllib; \
-	  print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")') \
-	  | $(PROGRESS)
+	@$(BIN)/python -c "$$LIST_REQUIREMENTS" > $(VENV)/requirements.txt
+	@echo "installing the packages that pyproject.toml names, once"
+	@$(PIP) -r $(VENV)/requirements.txt | $(PROGRESS)
 	@$(BIN)/python setup.py -q build_ext --inplace
-	@echo "installing the packages that pyproject.toml names (once)"
-	@$(PIP) --no-build-isolation --editable '.[dev]' | $(PROGRESS)
+	@PYTHONWARNINGS=ignore $(PIP) --no-deps --no-build-isolation --editable . | $(PROGRESS)
 	@touch $@
 
 build: $(READY)  ## compile what changed: the extension and the programs, into pyllmc/

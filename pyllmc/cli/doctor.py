@@ -26,7 +26,8 @@ GPT2_FILES = tuple(
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
-def doctor(as_json: bool) -> None:
+@click.pass_context
+def doctor(ctx: click.Context, as_json: bool) -> None:
     """Show what is installed, what was found and what is missing.
 
     Exits with 1 when the compiled core or a program is missing.
@@ -46,8 +47,9 @@ def doctor(as_json: bool) -> None:
     else:
         for name, value in _lines(facts):
             click.echo(f"{name:<24}{value}")
-    if problems:
-        raise PyllmcError("; ".join(problems))
+    for problem in problems:
+        click.echo(f"pyllmc: {problem}", err=True)
+    ctx.exit(1 if problems else 0)
 
 
 def _core(problems: list[str]) -> dict[str, object]:
