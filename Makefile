@@ -28,7 +28,7 @@ export LIST_REQUIREMENTS
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
-	  | while IFS=$$'\t' read -r name text; do printf '  %-33s %s\n' "make $$name" "$$text"; done
+	  | while IFS=$$'\t' read -r name text; do printf '  %-34s %s\n' "make $$name" "$$text"; done
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("pyllmc needs Python 3.11 \

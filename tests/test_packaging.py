@@ -10,8 +10,17 @@ from pathlib import Path
 
 import pytest
 
-# Who may include whom in csrc/: a folder sees itself and what stands before it.
-LAYERS = ("core", "formats", "sparsity", "ops", "optim", "layers", "models", "train")
+# Who may include whom in csrc/, besides itself.
+LAYERS: dict[str, set[str]] = {
+    "core": set(),
+    "formats": {"core"},
+    "sparsity": {"core"},
+    "ops": {"core", "formats", "sparsity"},
+    "layers": {"core", "formats", "sparsity", "ops"},
+    "optim": {"core", "formats", "sparsity", "layers"},
+    "models": {"core", "formats", "sparsity", "ops", "layers"},
+    "train": {"core", "formats", "sparsity", "ops", "layers", "optim", "models"},
+}
 MIB = 1 << 20
 
 
@@ -92,7 +101,7 @@ def test_core_includes_point_downwards(repo_root: Path) -> None:
         if included is None:
             continue
         own = path.relative_to(repo_root / "csrc").parts[0]
-        if included[1] not in LAYERS[: LAYERS.index(own) + 1]:
+        if included[1] not in LAYERS[own] | {own}:
             found.append(f"{path}:{number}: {line}")
     assert found == []
 
