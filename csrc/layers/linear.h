@@ -1,0 +1,51 @@
+// A linear layer: its weight, its bias, and the pattern of its weight.
+#pragma once
+
+#include "layers/parameter.h"
+#include "ops/linear/linear.h"
+
+namespace pyllmc {
+
+class Linear {
+ public:
+  // Adds <name>w (outputs, inputs) and <name>b (outputs) to the table.
+  Linear(ParameterTable& table, const std::string& name, int64_t outputs, int64_t inputs,
+         Initial weight, Initial bias, int64_t bandwidth = 0)
+      : weight_(table.add({.name = name + "w",
+                           .rows = outputs,
+                           .cols = inputs,
+                           .is_matrix = true,
+                           .initial = weight,
+                           .pattern = Pattern::band(outputs, inputs, bandwidth)})),
+        bias_(table.add({.name = name + "b", .cols = outputs, .initial = bias})) {}
+
+  void forward(const Context& context, ConstTensor x, Tensor y, ConstTensor residual = {},
+               Tensor gelu = {}) const {
+    linear_forward(context, {.x = x,
+                             .w = weight_.value,
+                             .b = bias_.value,
+                             .y = y,
+                             .residual = residual,
+                             .gelu = gelu});
+  }
+
+  void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,
+                ConstTensor activation = {}) const {
+    linear_backward(context, {.dy = dy,
+                              .x = x,
+                              .w = weight_.value,
+                              .dx = dx,
+                              .dw = weight_.gradient,
+                              .db = bias_.gradient,
+                              .pattern = &weight_.pattern,
+                              .activation = activation});
+  }
+
+  const Parameter& weight() const { return weight_; }
+
+ private:
+  Parameter& weight_;
+  Parameter& bias_;
+};
+
+}  // namespace pyllmc

@@ -1,0 +1,68 @@
+// The parameter table: one entry a matrix a layer. Initialization, the optimizer, checkpoints, views
+// to Python and inspection all walk it; a file's stacked order is only a way of writing it down.
+#pragma once
+
+#include <deque>
+#include <string>
+#include <string_view>
+
+#include "core/context.h"
+#include "sparsity/pattern.h"
+
+namespace pyllmc {
+
+// The distribution of initial values.
+struct Initial {
+  enum class Kind { constant, normal, uniform };
+  Kind kind = Kind::constant;
+  double scale = 0;  // the constant, the standard deviation, or the bound of U(-scale, scale)
+};
+
+struct Parameter {
+  std::string name;  // unique; the key of its random stream
+  int64_t rows = 1, cols = 1;
+  bool is_matrix = false;  // what weight decay applies to
+  Initial initial{};
+  int64_t initial_rows = -1;  // rows beyond this one start as 0 (padded vocabulary); -1 = all
+  bool trainable = true;
+  std::string tied_to{};  // name of the parameter that serves here too; such an entry stores nothing
+  int group = 0;          // of the optimizer
+  Pattern pattern = Pattern::dense(1, 1);
+
+  int64_t offset = 0;  // floats from the start of every buffer of the table
+  Tensor value{};      // (rows, cols) or (cols)
+  Tensor gradient{};   // same shape; null when the table was made for inference
+
+  int64_t count() const { return tied_to.empty() ? rows * cols : 0; }
+};
+
+class ParameterTable {
+ public:
+  // Entries keep their addresses. `pattern` is that of the whole shape unless given.
+  Parameter& add(Parameter parameter);
+
+  std::deque<Parameter>& entries() { return entries_; }
+  const std::deque<Parameter>& entries() const { return entries_; }
+  // Throws UsageError for an unknown name.
+  Parameter& find(std::string_view name);
+
+  int64_t floats() const { return floats_; }    // of one buffer that holds all, aligned
+  int64_t numbers() const;                      // stored parameters without alignment gaps
+  bool has_gradients() const { return static_cast<bool>(gradients_); }
+
+  // Allocates values, and gradients if asked for.
+  void allocate(bool gradients);
+
+  // Draws every entry's initial values: equal names and seeds give equal values in any model.
+  void initialize(uint64_t seed);
+  // Sets what lies outside each pattern to 0.
+  void project();
+  void zero_gradients(const Context& context);
+
+ private:
+  std::deque<Parameter> entries_;
+  int64_t floats_ = 0;
+  Memory values_, gradients_;
+};
+
+}  // namespace pyllmc

@@ -1,0 +1,74 @@
+// What the trainer and the programs know of a model.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/context.h"
+#include "layers/parameter.h"
+#include "ops/classifier/classifier.h"
+
+namespace pyllmc {
+
+// A batch is named tensors: a language model reads "inputs" (B, T) and "targets" (B, T).
+class Batch {
+ public:
+  void set(const std::string& name, Tokens tokens);
+  // Throws UsageError when the batch has no such tensor.
+  Tokens get(const std::string& name) const;
+
+ private:
+  std::vector<std::pair<std::string, Tokens>> tensors_;
+};
+
+// What a model remembers of the positions it has read while decoding.
+class DecodeState {
+ public:
+  virtual ~DecodeState() = default;
+  int64_t position = 0;  // tokens read so far
+  int64_t capacity = 0;  // tokens it can read
+};
+
+enum class Mode { evaluate, train };
+
+// What a checkpoint says of the run that made it.
+struct RunRecord {
+  int64_t step = 0;
+  int64_t init_seed = 0;
+  int64_t data_seed = 0;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual ParameterTable& parameters() = 0;
+  virtual int64_t vocab_size() const = 0;
+  virtual int64_t max_seq_len() const = 0;
+
+  // Bytes of activations and workspace for batches of (B, T). To be asked before prepare().
+  virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T,
+                                       Mode mode) = 0;
+  // Allocates them and completes `context` with its workspace.
+  virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;
+
+  // Loss of a batch of the prepared shape: (sum, count) over targets >= 0.
+  virtual Loss loss(const Context& context, const Batch& batch) = 0;
+  // The same, and adds the gradients of scale * sum to the parameters' gradients.
+  virtual Loss loss_and_gradients(const Context& context, const Batch& batch, float scale) = 0;
+
+  // Writes the weights to a file that the programs read, atomically.
+  virtual void save(const std::string& path, const RunRecord& record) = 0;
+
+  // Decoding, one token at a time; needs no prepare(). `context` gets its workspace here.
+  virtual std::unique_ptr<DecodeState> start_decoding(Context& context, int64_t capacity) = 0;
+  // Reads one token.
+  virtual void prefill(const Context& context, DecodeState& state, int32_t token) = 0;
+  // Reads one token and writes the logits (V) of the next one.
+  virtual void decode(const Context& context, DecodeState& state, int32_t token,
+                      float* logits) = 0;
+};
+
+}  // namespace pyllmc

@@ -1,0 +1,118 @@
+#include "optim/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/simd.h"
+#include "core/threads.h"
+
+namespace pyllmc {
+namespace {
+
+constexpr int64_t kPieceFloats = 1 << 16;
+
+struct Rates {
+  float rate, beta1, beta2, epsilon, decay, correction1, correction2, scale;
+};
+
+PYLLMC_SIMD void update_span(float* p, const float* g, float* m, float* v, int64_t n,
+                             const Rates& r) {
+  for (int64_t i = 0; i < n; ++i) {
+    const float gradient = g[i] * r.scale;
+    const float m1 = r.beta1 * m[i] + (1 - r.beta1) * gradient;
+    const float v1 = r.beta2 * v[i] + (1 - r.beta2) * gradient * gradient;
+    m[i] = m1;
+    v[i] = v1;
+    const float step = (m1 / r.correction1) / (__builtin_sqrtf(v1 / r.correction2) + r.epsilon);
+    p[i] -= r.rate * (step + r.decay * p[i]);
+  }
+}
+
+PYLLMC_SIMD double sum_of_squares(const float* g, int64_t n) {
+  double sums[16] = {};
+  const int64_t whole = n / 16 * 16;
+  for (int64_t i = 0; i < whole; i += 16) {
+    for (int64_t k = 0; k < 16; ++k) {
+      sums[k] += static_cast<double>(g[i + k]) * static_cast<double>(g[i + k]);
+    }
+  }
+  for (int64_t i = whole; i < n; ++i) sums[i - whole] += static_cast<double>(g[i]) * g[i];
+  double sum = 0;
+  for (double part : sums) sum += part;
+  return sum;
+}
+
+}  // namespace
+
+int64_t AdamW::state_bytes(const ParameterTable& table) {
+  return 2 * table.floats() * static_cast<int64_t>(sizeof(float));
+}
+
+AdamW::AdamW(ParameterTable& table, const AdamWOptions& options)
+    : table_(table), options_(options) {
+  for (const char* name : {"m", "v"}) {
+    slots_.push_back({name, allocate(table.floats() * static_cast<int64_t>(sizeof(float)),
+                                     "optimizer state")});
+  }
+  for (const Parameter& p : table.entries()) {
+    if (!p.trainable || p.count() == 0) continue;
+    const int64_t rows = std::max<int64_t>(1, kPieceFloats / p.cols);
+    for (int64_t row = 0; row < p.rows; row += rows) {
+      pieces_.push_back({&p, row, std::min(rows, p.rows - row)});
+    }
+  }
+  squares_.resize(pieces_.size());
+}
+
+void AdamW::measure_gradients(const Context& context, StepState& state) {
+  parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
+    const Piece& piece = pieces_[static_cast<size_t>(index)];
+    const int64_t cols = piece.parameter->cols;
+    squares_[static_cast<size_t>(index)] = sum_of_squares(
+        piece.parameter->gradient.data() + piece.first_row * cols, piece.rows * cols);
+  });
+  double sum = 0;
+  for (double part : squares_) sum += part;
+  state.gradient_norm = std::sqrt(sum);
+  if (!std::isfinite(state.gradient_norm)) state.not_finite = 1;
+  const bool clipped = options_.clip > 0 && state.gradient_norm > options_.clip;
+  state.gradient_scale =
+      clipped ? static_cast<float>(options_.clip / state.gradient_norm) : 1.0f;
+}
+
+void AdamW::update(const Context& context, StepState& state) {
+  if (state.not_finite) return;
+  const double t = static_cast<double>(state.step + 1);
+  state.bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, t));
+  state.bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, t));
+  float *m = slots_[0].data(), *v = slots_[1].data();
+  parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
+    const Piece& piece = pieces_[static_cast<size_t>(index)];
+    const Parameter& p = *piece.parameter;
+    const Rates rates = {state.learning_rate,
+                         static_cast<float>(options_.beta1),
+                         static_cast<float>(options_.beta2),
+                         static_cast<float>(options_.epsilon),
+                         p.is_matrix ? static_cast<float>(options_.weight_decay) : 0.0f,
+                         state.bias_correction1,
+                         state.bias_correction2,
+                         state.gradient_scale};
+    const auto update_at = [&](int64_t at, int64_t n) {
+      update_span(p.value.data() + at, p.gradient.data() + at, m + p.offset + at,
+                  v + p.offset + at, n, rates);
+    };
+    if (p.pattern.is_dense()) {
+      update_at(piece.first_row * p.cols, piece.rows * p.cols);
+      return;
+    }
+    for (int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {
+      const Pattern::Span span = p.pattern.row_span(row);
+      float* values = p.value.data() + row * p.cols;
+      std::fill(values, values + span.begin, 0.0f);
+      update_at(row * p.cols + span.begin, span.size());
+      std::fill(values + span.end, values + p.cols, 0.0f);
+    }
+  });
+}
+
+}  // namespace pyllmc

@@ -1,0 +1,47 @@
+#include "train/data_order.h"
+
+#include <numeric>
+
+namespace pyllmc {
+
+DataOrder::DataOrder(std::vector<int64_t> shard_chunks, uint32_t seed)
+    : shard_chunks_(std::move(shard_chunks)), seed_(seed), generator_(seed) {
+  for (int64_t chunks : shard_chunks_) chunks_ += chunks;
+}
+
+void DataOrder::draw_epoch() {
+  const auto permutation = [&](int64_t n) {
+    std::vector<int64_t> items(static_cast<size_t>(n));
+    std::iota(items.begin(), items.end(), 0);
+    generator_.permute(items);
+    return items;
+  };
+  order_.clear();
+  for (int64_t shard : permutation(static_cast<int64_t>(shard_chunks_.size()))) {
+    for (int64_t chunk : permutation(shard_chunks_[static_cast<size_t>(shard)])) {
+      order_.push_back({shard, chunk});
+    }
+  }
+  ++epoch_;
+}
+
+ChunkPlace DataOrder::shuffled(int64_t index) {
+  const int64_t epoch = index / chunks_;
+  if (epoch < epoch_) {
+    generator_ = ShuffleGenerator(seed_);
+    epoch_ = -1;
+  }
+  while (epoch_ < epoch) draw_epoch();
+  return order_[static_cast<size_t>(index % chunks_)];
+}
+
+ChunkPlace DataOrder::sequential(int64_t index) const {
+  int64_t shard = 0;
+  while (index >= shard_chunks_[static_cast<size_t>(shard)]) {
+    index -= shard_chunks_[static_cast<size_t>(shard)];
+    ++shard;
+  }
+  return {shard, index};
+}
+
+}  // namespace pyllmc

@@ -1,0 +1,29 @@
+// Drawing text from a model: softmax at a temperature, optionally over the k likeliest tokens.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/model.h"
+
+namespace pyllmc {
+
+struct SamplingOptions {
+  double temperature = 1;  // 0 = always the likeliest token
+  int64_t top_k = 0;       // 0 = the whole vocabulary
+  uint64_t seed = 1337;
+};
+
+// The token that a coin in [0, 1) picks from softmax(logits / temperature): the first whose
+// cumulative probability exceeds it, in the order of ids. Ties in top_k go to the lower id.
+int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin);
+
+// Reads the prompt (at least one token), then draws up to `count` tokens, as many as the model has
+// positions for; each is handed to `emit`. Token number i uses coin i of the seed's stream. Returns
+// how many were drawn.
+int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int64_t count,
+                 const SamplingOptions& options, const std::function<void(int32_t)>& emit);
+
+}  // namespace pyllmc

@@ -1,0 +1,98 @@
+// A training run from settings to its last checkpoint: validate, sample, step, save, in the order
+// and numbering of the original's logs. What happens is told to observers; nothing is printed here.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "formats/tokenizer.h"
+#include "models/gpt2.h"
+#include "train/trainer.h"
+
+namespace pyllmc {
+
+// One setting a flag of train_banded; the defaults are experiment 9's.
+struct TrainSettings {
+  std::string model = "model.bin";
+  std::string checkpoint;            // "" = none is written
+  int64_t checkpoint_every = 0;      // 0 = at the end only
+  std::string train_data = "data/tinystories/TinyStories_train.bin";
+  std::string val_data = "data/tinystories/TinyStories_val.bin";
+  std::string test_data;             // "" = no test loss
+  std::string log;                   // "" = no log
+  std::string tokenizer;             // "" = looked for beside the data
+  int64_t steps = -1;                // negative = one epoch
+  int64_t batch_size = 4;
+  std::optional<int64_t> sequence_length;  // default min(1024, maxT)
+  double learning_rate = 3e-4;
+  int64_t warmup = 0;
+  std::optional<double> min_lr;      // set: cosine
+  double weight_decay = 0;
+  double grad_clip = 0;
+  int64_t accumulate = 1;
+  int64_t val_every = 20;            // 0 = first and last step only
+  int64_t val_batches = 20;
+  int64_t sample_every = 20;         // 0 = at the end only
+  int64_t sample_length = 64;        // sample_length - 1 tokens are drawn
+  int64_t fc1_bandwidth = 0;
+  int64_t fc2_bandwidth = 0;
+  bool mask_init = true;
+  std::optional<int64_t> init_seed;  // default: the model file's, else 1337
+  int64_t data_seed = 42;
+  int threads = 0;                   // 0 = all processors
+};
+
+enum class EndStatus { done, diverged, interrupted };
+
+// What is known once everything is open and before anything is allocated.
+struct TrainFacts {
+  TrainSettings settings;  // with every default resolved
+  Gpt2Config config;
+  int64_t parameters;
+  Pattern fc1, fc2;
+  int64_t train_tokens, val_tokens;  // in the files
+  int64_t train_batches, val_batches_used;
+  std::vector<MemoryNeed> memory;
+  int64_t memory_available;
+  std::string tokenizer;  // the file in use, "" when there is none
+};
+
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  virtual void started(const TrainFacts&) {}
+  virtual void validated(int64_t /*step*/, const Loss&) {}
+  virtual void stepped(const StepResult&, double /*seconds*/, int64_t /*tokens*/) {}
+  virtual void sampled(int64_t /*step*/, const std::string& /*text*/) {}
+  virtual void saved(int64_t /*step*/, const std::string& /*path*/) {}
+  virtual void tested(int64_t /*step*/, const Loss&) {}
+  virtual void ended(int64_t /*step*/, EndStatus) {}
+};
+
+class TrainSession {
+ public:
+  // Opens and checks every input; throws before anything large is allocated.
+  explicit TrainSession(const TrainSettings& settings);
+
+  const TrainFacts& facts() const { return facts_; }
+
+  // Runs to the end, or until `stop_requested` answers true after a step: then it saves and returns
+  // `interrupted`. A divergence is told to the observers and thrown on.
+  EndStatus run(const std::vector<TrainObserver*>& observers,
+                const std::function<bool()>& stop_requested);
+
+ private:
+  TrainerOptions trainer_options() const;
+  std::string sample_text(Trainer& trainer, int64_t step) const;
+
+  CheckpointFile file_;
+  std::unique_ptr<Gpt2> model_;
+  std::optional<Tokenizer> tokenizer_;
+  std::optional<DataLoader> val_, test_;
+  TrainFacts facts_;
+};
+
+}  // namespace pyllmc

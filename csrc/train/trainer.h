@@ -1,0 +1,71 @@
+// The one trainer: model, optimizer, loader and schedule. The programs and Python drive this object.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/communicator.h"
+#include "models/model.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "train/data_loader.h"
+
+namespace pyllmc {
+
+struct TrainerOptions {
+  int64_t batch_size = 4;         // B
+  int64_t sequence_length = 256;  // T
+  int64_t accumulate = 1;         // batches of B summed into one update
+  Schedule schedule{};
+  AdamWOptions adamw{};
+  bool mask_init = true;  // mask the initial weights too; else only gradients and updates
+  uint32_t data_seed = 42;
+  int threads = 1;
+};
+
+struct StepResult {
+  int64_t step;  // updates done before this one
+  double loss;   // mean over the update's targets, before it
+  double learning_rate;
+  double gradient_norm;  // of the masked gradient, before clipping
+};
+
+class Trainer {
+ public:
+  // What a run with these options will take: asked, and shown, before anything is allocated.
+  static std::vector<MemoryNeed> memory_needs(Model& model, const TrainerOptions& options);
+  // Throws UsageError, naming what would fit, when the needs exceed `available` bytes.
+  static void check_memory(Model& model, const TrainerOptions& options, int64_t available);
+
+  // The model's parameters are allocated, with gradients, and hold the initial weights.
+  Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
+          const std::string& train_data);
+
+  // One update. Throws DivergedError, before changing any weight, when the loss or the gradient is
+  // not finite.
+  StepResult step();
+
+  // Loss of the first `max_batches` batches of `data`, in file order.
+  Loss evaluate(DataLoader& data, int64_t max_batches);
+
+  void save(const std::string& path, int64_t init_seed);
+
+  Model& model() { return *model_; }
+  const AdamW& optimizer() const { return optimizer_; }
+  const Context& context() const { return context_; }
+  const DataLoader& data() const { return data_; }
+  int64_t steps_done() const { return state_.step; }
+  int64_t tokens_per_step() const;
+
+ private:
+  std::unique_ptr<Model> model_;
+  TrainerOptions options_;
+  Communicator communicator_;
+  Context context_;
+  DataLoader data_;
+  AdamW optimizer_;
+  StepState state_;
+};
+
+}  // namespace pyllmc
