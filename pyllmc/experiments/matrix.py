@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pyllmc.errors import UsageError
@@ -15,8 +15,20 @@ from pyllmc.experiments.section import Section
 from pyllmc.experiments.settings import SETTINGS
 
 FILE_NAME = "matrix.toml"
-_TOP_KEYS = ("schema", "title", "description", "questions", "baseline", "reference",
-             "expectations", "seeds", "data", "model", "train", "run")
+_TOP_KEYS = (
+    "schema",
+    "title",
+    "description",
+    "questions",
+    "baseline",
+    "reference",
+    "expectations",
+    "seeds",
+    "data",
+    "model",
+    "train",
+    "run",
+)
 _EXPECTATION_KEYS = ("text", "run", "against", "low_percent", "high_percent")
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
 
@@ -139,8 +151,9 @@ class Matrix:
         return self.out / "cells" / Cell(run, seed).name
 
 
-def load_matrix(folder: Path, overrides: Mapping[str, object] | None = None,
-                out: Path | None = None) -> Matrix:
+def load_matrix(
+    folder: Path, overrides: Mapping[str, object] | None = None, out: Path | None = None
+) -> Matrix:
     """Reads and checks `folder`/matrix.toml.
 
     `overrides` maps `train.steps` (or plain `steps`), `data.train`, `model.channels`, `seeds` to
@@ -154,7 +167,8 @@ def load_matrix(folder: Path, overrides: Mapping[str, object] | None = None,
     except FileNotFoundError:
         raise UsageError(
             f"{folder} holds no {FILE_NAME}; give an experiment's folder "
-            "(`pyllmc matrix list` shows those below runs/)") from None
+            "(`pyllmc matrix list` shows those below runs/)"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file} cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -183,7 +197,8 @@ def _matrix(folder: Path, file: Path, table: Mapping[str, Any], out: Path) -> Ma
         if int(run.settings["sequence_length"]) > model.context:
             raise UsageError(
                 f"{file}: [[run]] {run.name} has sequence_length "
-                f"{run.settings['sequence_length']}, more than [model] context {model.context}")
+                f"{run.settings['sequence_length']}, more than [model] context {model.context}"
+            )
         runs.append(run)
     if not runs:
         raise top.error("run", "is missing; a matrix needs at least one [[run]]")
@@ -198,13 +213,15 @@ def _matrix(folder: Path, file: Path, table: Mapping[str, Any], out: Path) -> Ma
     return Matrix(
         folder=folder,
         out=out,
-        title=top.get("title", str, required=True),
+        title=top.line("title", required=True),
         description=" ".join(top.get("description", str, required=True).split()),
         questions=top.texts("questions"),
         baseline=baseline,
         reference=None if reference is None else folder / reference,
-        expectations=tuple(_expectation(file, number, entry, names) for number, entry
-                           in enumerate(top.tables("expectations"), start=1)),
+        expectations=tuple(
+            _expectation(file, number, entry, names)
+            for number, entry in enumerate(top.tables("expectations"), start=1)
+        ),
         seeds=_seeds(top),
         data=data,
         model=model,
@@ -222,14 +239,17 @@ def _data(section: Section, common: Data | None) -> Data:
             given["test"] = None
         data = replace(common, **given)
     else:
-        data = Data(section.get("train", str, required=True),
-                    section.get("val", str, required=True),
-                    section.get("test", str), section.get("prepare", str))
+        data = Data(
+            section.get("train", str, required=True),
+            section.get("val", str, required=True),
+            section.get("test", str),
+            section.get("prepare", str),
+        )
     if "prepare" in section.table:
         section.choice("prepare", ("ministories", "random"), None)
-        if not data.train.endswith("_train.bin"):
-            raise section.error("train", f"is {data.train!r}; with prepare it must end in "
-                                         "_train.bin, as prepared files do")
+        made = f"{data.prepare}_train.bin"
+        if PurePath(data.train).name != made:
+            raise section.error("train", f"is {data.train!r}; prepare makes {made}")
     return data
 
 
@@ -242,37 +262,63 @@ def _model(section: Section) -> Model:
         file=name,
         init=section.choice("init", ("gpt2", "original"), "gpt2"),
         seed=section.number("seed", int, 1337, low=0),
-        **{key: section.number(key, int, low=1, high=2**31 - 1, required=True)
-           for key in ("channels", "layers", "heads", "context", "vocab")},
+        **{
+            key: section.number(key, int, low=1, high=2**31 - 1, required=True)
+            for key in ("channels", "layers", "heads", "context", "vocab")
+        },
     )
     if model.channels % model.heads:
-        raise section.error("channels", f"is {model.channels}, not a multiple of heads "
-                                        f"{model.heads}; every head needs the same width")
+        raise section.error(
+            "channels",
+            f"is {model.channels}, not a multiple of heads "
+            f"{model.heads}; every head needs the same width",
+        )
     return model
 
 
-def _run(file: Path, number: int, entry: Mapping[str, Any], common: Mapping[str, Any],
-         data: Data, baseline: str) -> Run:
+def _run(
+    file: Path,
+    number: int,
+    entry: Mapping[str, Any],
+    common: Mapping[str, Any],
+    data: Data,
+    baseline: str,
+) -> Run:
     section = Section(file, f"[[run]] {number}", entry)
     section.allow(("name", "label", "baseline", "data", *SETTINGS))
     name = section.get("name", str, required=True)
     if not _SAFE_NAME.fullmatch(name) or re.search(r"_s\d+$", name):
-        raise section.error("name", f"is {name!r}; it must be letters, digits and _ . + - only, "
-                                    "and must not end in _s<number>, which marks a seed")
+        raise section.error(
+            "name",
+            f"is {name!r}; it must be letters, digits and _ . + - only, "
+            "and must not end in _s<number>, which marks a seed",
+        )
     settings: dict[str, int | float] = {}
     merged = Section(file, f"[[run]] {name}", {**common, **entry})
     for setting in SETTINGS.values():
-        value = merged.number(setting.name, setting.kind, low=setting.low, high=setting.high,
-                              above=setting.above, required=setting.required)
+        value = merged.number(
+            setting.name,
+            setting.kind,
+            low=setting.low,
+            high=setting.high,
+            above=setting.above,
+            required=setting.required,
+        )
         if setting.name in merged.table:
             settings[setting.name] = float(value) if setting.kind is float else value
     own = Section(file, f"[[run]] {name} data", section.get("data", dict, {}))
-    return Run(name, section.get("label", str, name), settings, _data(own, data),
-               section.get("baseline", str, baseline))
+    return Run(
+        name,
+        section.line("label", name),
+        settings,
+        _data(own, data),
+        section.get("baseline", str, baseline),
+    )
 
 
-def _expectation(file: Path, number: int, entry: Mapping[str, Any],
-                 names: list[str]) -> Expectation:
+def _expectation(
+    file: Path, number: int, entry: Mapping[str, Any], names: list[str]
+) -> Expectation:
     section = Section(file, f"[[expectations]] {number}", entry)
     section.allow(_EXPECTATION_KEYS)
     run = section.get("run", str, required=True)
@@ -285,7 +331,7 @@ def _expectation(file: Path, number: int, entry: Mapping[str, Any],
         raise section.error("low_percent", "and high_percent are both missing; give at least one")
     if low is not None and high is not None and low > high:
         raise section.error("low_percent", f"is {low}, more than high_percent {high}")
-    return Expectation(section.get("text", str, required=True), run, against, low, high)
+    return Expectation(section.line("text", required=True), run, against, low, high)
 
 
 def _seeds(top: Section) -> tuple[int | None, ...]:

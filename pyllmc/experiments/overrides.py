@@ -28,8 +28,9 @@ def parse_overrides(words: Iterable[str]) -> dict[str, object]:
     for word in words:
         key, equals, text = word.partition("=")
         if not equals or not key.strip():
-            raise UsageError(f"--set {word!r} has no value; write it as key=value, "
-                             "for example --set steps=60")
+            raise UsageError(
+                f"--set {word!r} has no value; write it as key=value, for example --set steps=60"
+            )
         overrides[key.strip()] = _value(text.strip())
     return overrides
 
@@ -43,14 +44,18 @@ def _value(text: str) -> object:
         return text
 
 
-def apply_overrides(file: object, table: Mapping[str, Any],
-                    overrides: Mapping[str, object]) -> dict[str, Any]:
+def apply_overrides(
+    file: object, table: Mapping[str, Any], overrides: Mapping[str, object]
+) -> dict[str, Any]:
     """A copy of the matrix file's `table` with `overrides` in place.
 
     A training setting replaces the common one and every run's own. Raises UsageError for a key
-    that no override has.
+    that no override has. Other training data take the test data and `prepare` away, which belong
+    to the file's own.
     """
     result = copy.deepcopy(dict(table))
+    if "data.train" in overrides:
+        overrides = {"data.test": None, "data.prepare": None, **overrides}
     for key, value in overrides.items():
         section, name = _target(key)
         if section == "":
@@ -83,6 +88,9 @@ def _target(key: str) -> tuple[str, str]:
         return section, name
     known = [f"{part}.{k}" for part, keys in _SECTIONS.items() for k in keys]
     near = difflib.get_close_matches(key, [*known, *SETTINGS, *_TOP], n=1)
-    hint = (f"did you mean {near[0]}?" if near
-            else "it takes train.KEY (or plain KEY), data.KEY, model.KEY, seeds or baseline")
+    hint = (
+        f"did you mean {near[0]}?"
+        if near
+        else "it takes train.KEY (or plain KEY), data.KEY, model.KEY, seeds or baseline"
+    )
     raise UsageError(f"--set {key!r} is not a setting; {hint}")

@@ -50,8 +50,24 @@ class Section:
             raise self.error(key, "is empty; leave the key out or give it a value")
         return value
 
-    def number(self, key: str, kind: type, default: Any = None, *, low: float,
-               high: float | None = None, above: bool = False, required: bool = False) -> Any:
+    def line(self, key: str, default: Any = None, *, required: bool = False) -> Any:
+        """A text without line ends."""
+        value = self.get(key, str, default, required=required)
+        if value is not None and not value.isprintable():
+            raise self.error(key, f"is {value!r}; it must be one line of printable text")
+        return value
+
+    def number(
+        self,
+        key: str,
+        kind: type,
+        default: Any = None,
+        *,
+        low: float,
+        high: float | None = None,
+        above: bool = False,
+        required: bool = False,
+    ) -> Any:
         """A number of at least `low` (greater than it if `above`) and at most `high`."""
         value = self.get(key, kind, default, required=required)
         if key not in self.table:

@@ -70,6 +70,7 @@ def resolve(given: Mapping[str, object], seed: int | None) -> dict[str, object]:
             if seed is not None and setting.name in ("init_seed", "data_seed"):
                 default = seed
             value = given.get(setting.name, default)
-            resolved[setting.name] = float(value) if isinstance(value, int) and (
-                setting.kind is float) else value
+            resolved[setting.name] = (
+                float(value) if isinstance(value, int) and (setting.kind is float) else value
+            )
     return resolved

@@ -1,0 +1,134 @@
+"""What a cell starts from: token files and initial weights, made when they are missing."""
+
+from __future__ import annotations
+
+import glob
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from pyllmc.errors import FormatError, UsageError
+from pyllmc.experiments.identity import file_sha256
+from pyllmc.experiments.matrix import Cell, Data, Matrix
+from pyllmc.experiments.state import read_json
+from pyllmc.files import atomic_write
+
+_MODEL_MAGIC = 20240326
+# Enough that the runs of 00007 see no token twice, so that memorizing cannot help.
+_RANDOM_TOKENS = 10_000_000
+
+
+def missing_data(data: Data) -> list[str]:
+    """The paths or globs of `data` that match no file."""
+    patterns = [data.train, data.val, *([data.test] if data.test is not None else [])]
+    return [pattern for pattern in patterns if not glob.glob(pattern)]
+
+
+def check_data(cells: Iterable[Cell]) -> None:
+    """Raises FormatError for data that are missing and that the matrix cannot make itself."""
+    for cell in cells:
+        missing = missing_data(cell.run.data)
+        if missing and cell.run.data.prepare is None:
+            raise FormatError(
+                f"{cell.name} needs {missing[0]}, which is not there: run `pyllmc data prepare "
+                "tinystories` (or `... text FILE`), start from the folder it was made in, or name "
+                "other files with --set data.train=... --set data.val=..."
+            )
+
+
+def prepare_data(matrix: Matrix, cells: Iterable[Cell]) -> None:
+    """Makes the built-in data that the cells name and that are missing."""
+    for data in dict.fromkeys(cell.run.data for cell in cells):
+        if not missing_data(data) or data.prepare is None:
+            continue
+        folder = Path(data.train).parent
+        if data.prepare == "random":
+            from pyllmc.data.random_tokens import prepare_random
+
+            prepare_random(folder, vocab_size=matrix.model.vocab, tokens=_RANDOM_TOKENS)
+        else:
+            from pyllmc.data.ministories import prepare_ministories
+
+            prepare_ministories(folder)
+        still = missing_data(data)
+        if still:
+            raise UsageError(
+                f"{matrix.folder}/matrix.toml names {still[0]}, but prepare = "
+                f"{data.prepare!r} made no such file in {folder}"
+            )
+
+
+def model_change(matrix: Matrix, seed: int | None) -> str | None:
+    """What differs between the recipe of the model file that is there and the matrix's recipe.
+
+    None when there is no file yet, when it was made as described, or when it came from elsewhere
+    with the right shape. Raises UsageError when that one's shape is another, FormatError when it
+    is no model file.
+    """
+    path, wanted = matrix.model_path(seed), _recipe(matrix, seed)
+    if not path.exists():
+        return None
+    record = read_json(_recipe_path(matrix, seed)) or {}
+    if record.get("sha256") == file_sha256(path):
+        return _differences(record.get("recipe", {}), wanted)
+    other = _differences(_model_shape(path), wanted)
+    if other is not None:
+        raise UsageError(
+            f"{path} was not made for this matrix and has another shape ({other}); move it away "
+            "to have one made, or choose another folder with --out"
+        )
+    return None
+
+
+def _differences(before: Mapping[str, object], wanted: Mapping[str, object]) -> str | None:
+    changes = [
+        f"{key} {before[key]} -> {wanted[key]}"
+        for key in wanted
+        if key in before and before[key] != wanted[key]
+    ]
+    return ", ".join(changes) or None
+
+
+def make_model(matrix: Matrix, seed: int | None) -> None:
+    """Writes the initial weights, and beside the cells how they were made."""
+    from pyllmc.models.init import init_model
+
+    path, recipe = matrix.model_path(seed), _recipe(matrix, seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    init_model(path, **recipe)
+    atomic_write(
+        _recipe_path(matrix, seed),
+        json.dumps({"recipe": recipe, "sha256": file_sha256(path)}, indent=1) + "\n",
+    )
+
+
+def _recipe(matrix: Matrix, seed: int | None) -> dict[str, object]:
+    recipe = asdict(matrix.model)
+    del recipe["file"]
+    return recipe if seed is None else {**recipe, "seed": seed}
+
+
+def _recipe_path(matrix: Matrix, seed: int | None) -> Path:
+    return matrix.out / "cells" / f"{matrix.model_path(seed).name}.json"
+
+
+def _model_shape(path: Path) -> dict[str, object]:
+    with open(path, "rb") as stream:
+        header = stream.read(32)
+    if len(header) < 32:
+        raise FormatError(f"{path} has {len(header)} bytes; a model file is longer")
+    magic, version, context, vocab, layers, heads, channels, _ = struct.unpack("<8i", header)
+    if magic != _MODEL_MAGIC or version != 3:
+        raise FormatError(
+            f"{path} begins with {magic}, {version}; a model file begins with "
+            f"{_MODEL_MAGIC}, 3; move it away to have one made"
+        )
+    return {
+        "channels": channels,
+        "layers": layers,
+        "heads": heads,
+        "context": context,
+        "vocab": vocab,
+    }

@@ -1,0 +1,123 @@
+"""A cell's own record of itself (cells/<cell>/): the only truth about what became of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pyllmc.errors import FormatError
+from pyllmc.files import atomic_write
+
+STATES = ("queued", "running", "done", "failed", "diverged", "interrupted")
+# Finished, with numbers that count: running again would give the same.
+RESULTS = ("done", "diverged")
+# Seconds without a heartbeat after which another machine's run counts as gone.
+_SILENCE = 120.0
+
+
+@dataclass(frozen=True)
+class State:
+    """state.json. Times are UTC in ISO format; `process_start` is in clock ticks since boot, which
+    tells a process from a later one with the same number."""
+
+    state: str
+    attempt: int = 0
+    identity: str = ""
+    pid: int | None = None
+    process_start: int | None = None
+    boot_id: str | None = None
+    host: str | None = None
+    started: str | None = None
+    updated: str | None = None
+    finished: str | None = None
+    exit_code: int | None = None
+    step: int | None = None
+    message: str = ""
+    log_sha256: str | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process that runs the cell is still there, as far as this machine can see."""
+        if self.state != "running" or self.pid is None:
+            return False
+        if self.host != socket.gethostname():
+            # Another machine's process cannot be looked at; its heartbeat can.
+            age = datetime.now(UTC) - datetime.fromisoformat(self.updated or "1970-01-01T00:00Z")
+            return age.total_seconds() < _SILENCE
+        return (
+            self.boot_id == boot_id() and process_start(self.pid) == self.process_start is not None
+        )
+
+    @property
+    def effective(self) -> str:
+        """The state, or `stale` for a running one whose process is gone."""
+        return "stale" if self.state == "running" and not self.alive else self.state
+
+
+def now() -> str:
+    """The time as the state files write it."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def boot_id() -> str:
+    """What names this start of this machine: process numbers mean nothing after the next."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def process_start(pid: int) -> int | None:
+    """When the process began, in clock ticks since boot; None when it is gone (or a zombie)."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command name may hold blanks and brackets, so fields are counted after the last bracket.
+    after = text.rpartition(")")[2].split()
+    return None if after[0] in "ZX" else int(after[19])
+
+
+def read_state(cell_dir: Path) -> State | None:
+    """The cell's state, None when it was never queued. Raises FormatError on a spoiled file."""
+    table = read_json(cell_dir / "state.json")
+    if table is None:
+        return None
+    known = {field.name for field in fields(State)}
+    if table.get("state") not in STATES:
+        raise FormatError(
+            f"{cell_dir / 'state.json'} says state {table.get('state')!r}; it must "
+            f"be one of {', '.join(STATES)}; remove the file to run the cell again"
+        )
+    return State(**{key: value for key, value in table.items() if key in known})
+
+
+def write_state(cell_dir: Path, state: State) -> None:
+    """Replaces the cell's state in one step."""
+    atomic_write(cell_dir / "state.json", json.dumps(asdict(state), indent=1) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """A JSON object from a file, None when there is no such file. Raises FormatError."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"{path} cannot be read ({error}); remove it to run the cell again"
+        ) from error
+    if not isinstance(table, dict):
+        raise FormatError(f"{path} holds no JSON object; remove it to run the cell again")
+    return table
+
+
+def own_process(pid: int) -> dict[str, Any]:
+    """The fields that name a process of this machine."""
+    return {
+        "pid": pid,
+        "process_start": process_start(pid),
+        "boot_id": boot_id(),
+        "host": socket.gethostname(),
+    }

@@ -1,0 +1,103 @@
+"""A small experiment on which the runner is tested with a stand-in for the trainer."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pyllmc import cli
+
+MATRIX = """
+schema = 1
+title = "Two bands"
+description = "For tests."
+questions = ["Does it run?"]
+baseline = "dense"
+[data]
+train = "data/t_train.bin"
+val = "data/t_val.bin"
+[model]
+channels = 8
+layers = 1
+heads = 2
+context = 32
+vocab = 64
+[train]
+steps = 6
+batch_size = 2
+sequence_length = 16
+val_every = 3
+[[run]]
+name = "dense"
+label = "Dense"
+[[run]]
+name = "fc1_bw16"
+label = "FC1-16"
+fc1_bandwidth = 16
+[[run]]
+name = "fc2_bw16"
+label = "FC2-16"
+fc2_bandwidth = 16
+"""
+CELLS = ["dense", "fc1_bw16", "fc2_bw16"]
+
+
+@dataclass
+class Lab:
+    """The experiment `exp` in a folder of its own, which is the working directory."""
+
+    root: Path
+    program: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "exp"
+
+    def matrix(self, *words: str) -> Result:
+        """`pyllmc matrix WORDS`."""
+        return CliRunner().invoke(cli.main, ["matrix", *words], prog_name="pyllmc")
+
+    def run(self, *words: str) -> Result:
+        return self.matrix("run", "exp", "--program", str(self.program), *words)
+
+    def plan(self, **fates: str) -> None:
+        """What befalls each cell, see fake_train.py."""
+        self.monkeypatch.setenv("FAKE_PLAN", json.dumps(fates))
+
+    def state(self, cell: str) -> dict[str, Any]:
+        return json.loads((self.folder / "cells" / cell / "state.json").read_text())
+
+    def states(self) -> dict[str, str]:
+        return {cell: self.state(cell)["state"] for cell in CELLS}
+
+    def starts(self) -> list[str]:
+        """The cells that the trainer was started for, in order."""
+        path = self.root / "starts"
+        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def times(self, cell: str) -> tuple[float, float]:
+        """When the trainer was started for a cell, and when it ended."""
+        return tuple(
+            next(float(line.split()[1]) for line in (self.root / name).read_text().splitlines()
+                 if line.split()[0] == cell)
+            for name in ("starts", "ends")
+        )  # fmt: skip
+
+    def edit(self, before: str, after: str) -> None:
+        """Changes the matrix file."""
+        file = self.folder / "matrix.toml"
+        text = file.read_text()
+        assert before in text
+        file.write_text(text.replace(before, after))
+
+
+def write_model(path: Path, channels: int = 8) -> None:
+    """Initial weights as far as anything but a trainer looks at them."""
+    path.write_bytes(struct.pack("<8i", 20240326, 3, 32, 64, 1, 2, channels, 128) + bytes(992))
