@@ -6,10 +6,9 @@ skips); here are the files' names, the table, and the facts that only a .jsonl h
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import commonpath
 from pathlib import Path
@@ -35,20 +34,6 @@ class LogFile:
     path: Path
     run: str
     seed: int | None = None
-
-
-@dataclass(frozen=True)
-class RunFacts:
-    """What a .jsonl says besides its losses.
-
-    `settings` is its last settings line without "type" (empty when there is none), `status` that
-    of its end line ("done", "diverged", "interrupted") or None while the run has none, and
-    `val_tokens` the number of tokens behind each validation loss, None where unknown.
-    """
-
-    settings: Mapping[str, Any]
-    status: str | None
-    val_tokens: int | None
 
 
 def read_logs(paths: Sequence[Path | str], *, full: bool = False) -> pd.DataFrame:
@@ -95,12 +80,16 @@ def read_log_files(files: Sequence[LogFile], *, full: bool = False) -> pd.DataFr
     unseeded = np.array([file.seed is None for file in files], bool)
     split_codes = np.tile(np.arange(len(SPLITS)), len(files))
     table: dict[str, Any] = {
-        "run": pd.Categorical.from_codes(np.repeat(run_codes, rows_of_file), runs),
+        "run": pd.Categorical.from_codes(
+            np.repeat(run_codes, rows_of_file), pd.Index(runs, dtype=str)
+        ),
         "seed": pd.arrays.IntegerArray(
             np.repeat(seeds, rows_of_file), np.repeat(unseeded, rows_of_file)
         ),
         "step": _join(parts["step"], np.int64),
-        "split": pd.Categorical.from_codes(np.repeat(split_codes, lengths.ravel()), SPLITS),
+        "split": pd.Categorical.from_codes(
+            np.repeat(split_codes, lengths.ravel()), pd.Index(SPLITS)
+        ),
     }
     for name in columns:
         table[name] = _join(parts[name], np.float64)
@@ -143,35 +132,6 @@ def run_name(path: Path) -> tuple[str, int | None]:
 def full_log(path: Path) -> Path:
     """The .jsonl that belongs to a log (itself if it is one); it need not exist."""
     return path.with_suffix(".jsonl")
-
-
-def read_facts(path: Path) -> RunFacts:
-    """What the .jsonl at `path` says besides losses; nothing where it does not exist.
-
-    Lines that are not whole JSON are passed over, as the parser does.
-    """
-    settings: dict[str, Any] = {}
-    status = None
-    val_tokens = None
-    if path.is_file():
-        with path.open("rb") as lines:
-            for line in lines:
-                # Losses are the bulk of the file: only the few other lines are decoded.
-                if val_tokens is not None and line.startswith((b'{"type":"train"', b'{"type":"val"')):
-                    continue
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    continue
-                match record:
-                    case {"type": "settings"}:
-                        settings = {k: v for k, v in record.items() if k != "type"}
-                        status = None
-                    case {"type": "end", "status": str(said)}:
-                        status = said
-                    case {"type": "val", "tokens": int(tokens)}:
-                        val_tokens = tokens
-    return RunFacts(settings, status, val_tokens)
 
 
 def _named(paths: list[Path], full: bool) -> list[LogFile]:

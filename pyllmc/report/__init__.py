@@ -1,0 +1,1 @@
+"""Reports: an experiment's tables, charts and README.md, made from its log table alone."""

@@ -1,0 +1,118 @@
+"""The questions of the banded comparison, as numbers: layers, additivity, sweet spots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyllmc.report.inputs import Arm
+from pyllmc.report.outcomes import Difference, Outcomes, Sample
+from pyllmc.report.panels import Group, kind
+
+# A run counts as near the baseline when its final loss is at most this much above it.
+SWEET_SPOT_PERCENT = 1.0
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    """FC1 and FC2 banded alone at one bandwidth; `gap` is FC1's final loss minus FC2's."""
+
+    bandwidth: int
+    fc1_density: float
+    fc2_density: float
+    fc1: Difference
+    fc2: Difference
+    gap: Sample
+
+
+@dataclass(frozen=True)
+class Additivity:
+    """A run with both bands; `excess` = Δboth − (Δfc1 + Δfc2) in nats, paired by seed."""
+
+    both: Arm
+    delta_fc1: Sample
+    delta_fc2: Sample
+    delta_both: Sample
+    excess: Sample
+
+
+@dataclass(frozen=True)
+class SweetSpot:
+    """Of the runs of one kind that remove something: the lowest density within the tolerance."""
+
+    kind: str
+    tried: tuple[Arm, ...]
+    arm: Arm | None
+    difference: Difference | None
+
+
+def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
+    """Bandwidths at which FC1 alone and FC2 alone are done and remove something, widest first."""
+    single = _single(group)
+    base = group.baseline.name
+    found = []
+    for bandwidth in sorted({width for _, width in single}, reverse=True):
+        fc1, fc2 = single.get(("fc1", bandwidth)), single.get(("fc2", bandwidth))
+        if fc1 is None or fc2 is None or not (fc1.sparse and fc2.sparse):
+            continue
+        pairs = outcomes.paired(fc1.name, fc2.name)
+        delta_fc1 = outcomes.difference(fc1.name, base)
+        delta_fc2 = outcomes.difference(fc2.name, base)
+        if not pairs or delta_fc1 is None or delta_fc2 is None:
+            continue
+        gap = Sample(tuple(one - other for one, other in pairs))
+        found.append(
+            LayerComparison(bandwidth, fc1.density, fc2.density, delta_fc1, delta_fc2, gap)
+        )
+    return found
+
+
+def additivity(group: Group, outcomes: Outcomes) -> list[Additivity]:
+    """Runs with both bands for which the two single ones exist, in the order of the matrix."""
+    single = _single(group)
+    found = []
+    for arm in group.arms:
+        if kind(arm) != "FC1+FC2" or not arm.sparse:
+            continue
+        fc1 = single.get(("fc1", arm.bands["fc1"].bandwidth))
+        fc2 = single.get(("fc2", arm.bands["fc2"].bandwidth))
+        if fc1 is None or fc2 is None:
+            continue
+        rows = outcomes.paired(arm.name, fc1.name, fc2.name, group.baseline.name)
+        if rows:
+            found.append(
+                Additivity(
+                    arm,
+                    Sample(tuple(one - base for _, one, _, base in rows)),
+                    Sample(tuple(two - base for _, _, two, base in rows)),
+                    Sample(tuple(both - base for both, _, _, base in rows)),
+                    Sample(tuple(both - one - two + base for both, one, two, base in rows)),
+                )
+            )
+    return found
+
+
+def sweet_spots(group: Group, outcomes: Outcomes) -> list[SweetSpot]:
+    """One for each kind of band; kinds without a finished run are left out."""
+    found = []
+    for name in dict.fromkeys(kind(arm) for arm in group.arms if arm.sparse):
+        tried = []
+        for arm in group.arms:
+            difference = outcomes.difference(arm.name, group.baseline.name)
+            if arm.sparse and kind(arm) == name and difference is not None:
+                tried.append((arm, difference))
+        if not tried:
+            continue
+        near = [(arm, d) for arm, d in tried if d.percent <= SWEET_SPOT_PERCENT]
+        best = min(near, key=lambda item: item[0].density, default=(None, None))
+        found.append(SweetSpot(name, tuple(arm for arm, _ in tried), *best))
+    return found
+
+
+def _single(group: Group) -> dict[tuple[str, int], Arm]:
+    """Arms with one band, by matrix and bandwidth; the first of equals."""
+    found: dict[tuple[str, int], Arm] = {}
+    for arm in group.arms:
+        if len(arm.banded) == 1:
+            (name, band), *_ = arm.banded.items()
+            found.setdefault((name, band.bandwidth), arm)
+    return found

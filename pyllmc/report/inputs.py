@@ -1,0 +1,139 @@
+"""What a report is made of. Plain values: whoever calls has read the files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Band:
+    """How much of one weight matrix of one layer a bandwidth keeps (0 = dense)."""
+
+    bandwidth: int
+    kept: int
+    total: int
+
+    @property
+    def density(self) -> float:
+        """Kept share, 0 to 1."""
+        return self.kept / self.total
+
+    @property
+    def keeps_all(self) -> bool:
+        """True when nothing is removed, whatever the bandwidth is called."""
+        return self.kept == self.total
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A run of the matrix, as it was asked for.
+
+    `settings` are the matrix's (train_banded's long names), without what depends on the seed.
+    `data` names the token files. `bands` holds one entry for each matrix that may be banded
+    ("fc1", "fc2"); empty for models that have none.
+    """
+
+    name: str
+    label: str
+    baseline: str
+    settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    bands: Mapping[str, Band]
+
+    @property
+    def banded(self) -> dict[str, Band]:
+        """The bands that were asked for, keeping everything or not."""
+        return {name: band for name, band in self.bands.items() if band.bandwidth > 0}
+
+    @property
+    def sparse(self) -> bool:
+        """True when a band removes something."""
+        return any(not band.keeps_all for band in self.bands.values())
+
+    @property
+    def density(self) -> float:
+        """Kept share of the matrices that have a band; 1 for a dense run."""
+        bands = self.banded.values()
+        total = sum(band.total for band in bands)
+        return sum(band.kept for band in bands) / total if total else 1.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm under one seed, as it happened.
+
+    `log` names its log, `settings` is the run's own settings line (empty: none was found).
+    `record` is what the runner, or else the log's end line, says became of it: "done" and
+    "diverged" are results, "changed" means that the log was written to after its run had ended,
+    "unrecorded" that only the losses can tell; anything else is a run that did not end.
+    `message` is the runner's sentence about it.
+    """
+
+    arm: str
+    seed: int | None
+    log: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    record: str = "unrecorded"
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One published number: the validation loss of a run at a step."""
+
+    step: int
+    arm: str
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """A prediction: `arm` ends `low_percent` to `high_percent` above `against` (None: open)."""
+
+    text: str
+    arm: str
+    against: str
+    low_percent: float | None
+    high_percent: float | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything a report says or computes from.
+
+    `losses` and `full_losses` are tables of pyllmc.logs (at the log's precision, and in full from
+    .jsonl; the latter may hold fewer runs). `architecture` has max_seq_len, vocab_size,
+    num_layers, num_heads, channels, padded_vocab_size, and parameters; `architecture_source` says
+    where it was read. `provenance` is printed as it is: nothing in it may differ between two
+    reports of the same files.
+    """
+
+    title: str
+    description: str
+    questions: tuple[str, ...]
+    baseline: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int | None, ...]
+    trials: tuple[Trial, ...]
+    losses: pd.DataFrame
+    full_losses: pd.DataFrame
+    architecture: Mapping[str, int]
+    architecture_source: str
+    expectations: tuple[Expectation, ...] = ()
+    published: tuple[Published, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def arm(self, name: str) -> Arm:
+        """The arm of that name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+    @property
+    def one_seed(self) -> bool:
+        """True when nothing can be said about the spread over seeds."""
+        return len(self.seeds) < 2

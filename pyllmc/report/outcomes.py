@@ -1,0 +1,236 @@
+"""What became of every run, its final loss, and its difference to another run, paired by seed."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass
+from enum import StrEnum
+from numbers import Integral
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyllmc.report.inputs import Arm, Experiment, Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Curve = dict[int, float]  # losses by step, steps ascending
+
+# 97.5 % quantiles of Student's t by degrees of freedom; in between the lower one is used, which
+# makes an interval wider, never narrower.
+T_975 = {
+    1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060,
+    9: 2.2622, 10: 2.2281, 11: 2.2010, 12: 2.1788, 13: 2.1604, 14: 2.1448, 15: 2.1314,
+    16: 2.1199, 17: 2.1098, 18: 2.1009, 19: 2.0930, 20: 2.0860, 25: 2.0595, 30: 2.0423,
+    40: 2.0211, 60: 2.0003, 120: 1.9799,
+}  # fmt: skip
+
+
+class State(StrEnum):
+    """What became of a run. Only `done` enters comparisons."""
+
+    DONE = "done"
+    MISSING = "missing"
+    UNFINISHED = "unfinished"
+    DIVERGED = "diverged"
+    MISMATCHED = "does not match the matrix"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A trial, judged. `why` says in a few words what a state other than done rests on.
+
+    `val` and `train` are losses by step, as logged.
+    """
+
+    trial: Trial
+    state: State
+    why: str
+    val: Curve
+    train: Curve
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of the last validation."""
+        return max(self.val, default=None)
+
+    @property
+    def final(self) -> float | None:
+        """The last validation loss of a run that is done."""
+        return self.val[max(self.val)] if self.state is State.DONE else None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Numbers of one kind, one a seed."""
+
+    values: tuple[float, ...]
+
+    @property
+    def n(self) -> int:
+        """How many seeds."""
+        return len(self.values)
+
+    @property
+    def mean(self) -> float:
+        """Arithmetic mean."""
+        return fmean(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation (n - 1), None for one value."""
+        return stdev(self.values) if self.n > 1 else None
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the 95 % t interval of the mean, None for one value."""
+        return None if self.sd is None else t_975(self.n - 1) * self.sd / math.sqrt(self.n)
+
+
+class Spread(NamedTuple):
+    """Several seeds' values at one step."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Final loss of one arm minus that of another, paired by seed; `base` is the other's."""
+
+    nats: Sample
+    base: Sample
+
+    @property
+    def percent(self) -> float:
+        """Mean difference as a percentage of the other's mean loss."""
+        return 100 * self.nats.mean / self.base.mean
+
+
+class Outcomes:
+    """Every trial of an experiment, judged."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = experiment
+        curves = curves_of(experiment.losses)
+        self.all = tuple(
+            _judge(experiment.arm(trial.arm), trial, curves) for trial in experiment.trials
+        )
+        self._by_cell = {(o.trial.arm, o.trial.seed): o for o in self.all}
+
+    def of(self, arm: str) -> list[Outcome]:
+        """The outcomes of one arm, in the order of the seeds."""
+        return [self._by_cell[arm, seed] for seed in self.experiment.seeds]
+
+    def at(self, arm: str, seed: int | None) -> Outcome:
+        """The outcome of one cell."""
+        return self._by_cell[arm, seed]
+
+    def final(self, arm: str) -> Sample | None:
+        """Final losses of the arm's finished runs, None when there are none."""
+        values = tuple(o.final for o in self.of(arm) if o.final is not None)
+        return Sample(values) if values else None
+
+    def paired(self, *arms: str) -> list[tuple[float, ...]]:
+        """Final losses of `arms`, one tuple a seed for which all are done at the same step."""
+        found = []
+        for seed in self.experiment.seeds:
+            cells = [self.at(arm, seed) for arm in arms]
+            finals = tuple(cell.final for cell in cells if cell.final is not None)
+            if len(finals) == len(cells) and len({cell.last_step for cell in cells}) == 1:
+                found.append(finals)
+        return found
+
+    def difference(self, arm: str, against: str) -> Difference | None:
+        """Paired by seed; None when no seed has both."""
+        pairs = self.paired(arm, against)
+        if not pairs:
+            return None
+        return Difference(
+            Sample(tuple(a - b for a, b in pairs)), Sample(tuple(b for _, b in pairs))
+        )
+
+    def curve(self, arm: str) -> dict[int, Spread]:
+        """Validation losses by step over the arm's finished runs, or if none is, over all."""
+        outcomes = [o for o in self.of(arm) if o.state is State.DONE] or [
+            o for o in self.of(arm) if o.state is not State.MISMATCHED
+        ]
+        return _spread([outcome.val for outcome in outcomes])
+
+    def gap(self, arm: str, against: str) -> dict[int, Spread]:
+        """Differences to `against` by step, paired by seed."""
+        return _spread(
+            [
+                {
+                    step: loss - other.val[step]
+                    for step, loss in one.val.items()
+                    if step in other.val
+                }
+                for one, other in zip(self.of(arm), self.of(against), strict=True)
+                if State.MISMATCHED not in (one.state, other.state)
+            ]
+        )
+
+
+def t_975(df: int) -> float:
+    """97.5 % quantile of Student's t with `df` degrees of freedom, never too small."""
+    known = list(T_975)
+    return T_975[known[bisect_right(known, df) - 1]]
+
+
+def curves_of(losses: pd.DataFrame) -> dict[tuple[str, int | None, str], Curve]:
+    """A log table as one curve for each run, seed and split."""
+    curves: dict[tuple[str, int | None, str], Curve] = {}
+    for (run, seed, split), rows in losses.groupby(
+        ["run", "seed", "split"], observed=True, dropna=False
+    ):
+        key = (str(run), int(seed) if isinstance(seed, Integral) else None, str(split))
+        curves[key] = dict(zip(rows["step"].tolist(), rows["loss"].tolist(), strict=True))
+    return curves
+
+
+def _spread(curves: list[Curve]) -> dict[int, Spread]:
+    values: dict[int, list[float]] = {}
+    for curve in curves:
+        for step, value in curve.items():
+            values.setdefault(step, []).append(value)
+    return {
+        step: Spread(fmean(found), min(found), max(found)) for step, found in sorted(values.items())
+    }
+
+
+def _judge(arm: Arm, trial: Trial, curves: dict[tuple[str, int | None, str], Curve]) -> Outcome:
+    val = curves.get((trial.arm, trial.seed, "val"), {})
+    train = curves.get((trial.arm, trial.seed, "train"), {})
+
+    def outcome(state: State, why: str) -> Outcome:
+        return Outcome(trial, state, why, val, train)
+
+    said = f" (recorded as {trial.record}{': ' if trial.message else ''}{trial.message})"
+    if trial.record in ("done", "missing", "unrecorded"):
+        said = ""
+    if trial.record == "changed":
+        return outcome(State.MISMATCHED, f"{trial.log} was written to after its run had ended")
+    if not val and not train:
+        return outcome(State.MISSING, f"no losses in {trial.log}{said}")
+    for name, band in arm.bands.items():
+        for what, wanted in (("bandwidth", band.bandwidth), ("kept", band.kept)):
+            logged = trial.settings.get(f"{name}_{what}", wanted)
+            if logged != wanted:
+                return outcome(
+                    State.MISMATCHED,
+                    f"{trial.log} was made with {name}_{what} {logged}, the matrix says {wanted}",
+                )
+    bad = [step for c in (train, val) for step, value in c.items() if not math.isfinite(value)]
+    if bad:
+        return outcome(State.DIVERGED, f"the loss is not finite at step {min(bad)}")
+    last = max([*val, *train])
+    if trial.record == "diverged":
+        return outcome(State.DIVERGED, f"stopped at step {last}{said}")
+    asked = trial.settings.get("steps", arm.settings.get("steps", 0))
+    reached = bool(val) and 0 < asked <= max(val)
+    if (trial.record == "unrecorded" and reached) or (trial.record == "done" and val):
+        return outcome(State.DONE, "")
+    return outcome(State.UNFINISHED, f"the log ends at step {last} of {asked}{said}")

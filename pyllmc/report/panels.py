@@ -1,0 +1,84 @@
+"""Which runs are shown together: a baseline and the runs compared with it, by bandwidth."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyllmc.report.inputs import Arm, Experiment
+
+
+@dataclass(frozen=True)
+class Group:
+    """A baseline and the arms compared with it, in the order of the matrix."""
+
+    baseline: Arm
+    arms: tuple[Arm, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Arms for one table and one chart. `key` is safe in a file name."""
+
+    key: str
+    title: str
+    baseline: Arm
+    arms: tuple[Arm, ...]
+
+
+def groups(experiment: Experiment) -> list[Group]:
+    """One group a baseline, the matrix's first. A run that is a baseline is compared with none."""
+    names = [experiment.baseline, *(arm.baseline for arm in experiment.arms)]
+    return [
+        Group(
+            experiment.arm(name),
+            tuple(a for a in experiment.arms if a.baseline == name and a.name not in names),
+        )
+        for name in dict.fromkeys(names)
+    ]
+
+
+def panels(group: Group, experiment: Experiment) -> list[Panel]:
+    """One panel a bandwidth, widest first, where several arms share one; else one for all."""
+    prefix = "" if group.baseline.name == experiment.baseline else safe(group.baseline.name) + "_"
+    by_bandwidth: dict[int, list[Arm]] = {}
+    others = []
+    for arm in group.arms:
+        widths = {band.bandwidth for band in arm.banded.values()}
+        if len(widths) == 1:
+            by_bandwidth.setdefault(widths.pop(), []).append(arm)
+        else:
+            others.append(arm)
+    if all(len(arms) < 2 for arms in by_bandwidth.values()):
+        title = "Validation loss" if not prefix else f"Against {group.baseline.label}"
+        return [Panel(f"{prefix}loss", title, group.baseline, group.arms)]
+    found = [
+        Panel(f"{prefix}loss_bw{width}", f"Bandwidth {width}", group.baseline, tuple(arms))
+        for width, arms in sorted(by_bandwidth.items(), reverse=True)
+    ]
+    if others:
+        found.append(Panel(f"{prefix}loss_other", "Other runs", group.baseline, tuple(others)))
+    return found
+
+
+def kind(arm: Arm) -> str:
+    """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none."""
+    return "+".join(name.upper() for name in arm.banded)
+
+
+def bandwidth_text(arm: Arm) -> str:
+    """ "256", "1024/256" where they differ, "-" for a dense run."""
+    return "/".join(dict.fromkeys(str(band.bandwidth) for band in arm.banded.values())) or "-"
+
+
+def safe(name: str) -> str:
+    """A run's name as part of a file name."""
+    return re.sub(r"[^A-Za-z0-9.+-]", "_", name)
+
+
+def distinct_labels(arms: Sequence[Arm]) -> dict[str, str]:
+    """Label by arm name; arms that share a label are told apart by their names."""
+    shared = Counter(arm.label for arm in arms)
+    return {a.name: a.label if shared[a.label] == 1 else f"{a.label} ({a.name})" for a in arms}

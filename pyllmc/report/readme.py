@@ -1,0 +1,90 @@
+"""README.md put together: the order of the report's parts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyllmc.report import findings, overview, results
+from pyllmc.report import markdown as md
+from pyllmc.report.inputs import Experiment
+from pyllmc.report.outcomes import Outcomes
+from pyllmc.report.panels import Group, groups, panels
+from pyllmc.report.repeats import Repeat, check_repeats
+
+_HEADER = "<!-- Written by `pyllmc report`; the next one replaces every change made here. -->"
+
+
+def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]) -> str:
+    """The whole text. `charts` maps a chart's key to its path without suffix, relative to the
+    README."""
+    checks = check_repeats(experiment, outcomes)
+    repeats = {check.arm.name for check in checks if not check.difference}
+    found = groups(experiment)
+    blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
+    blocks += overview.banners(experiment, outcomes, checks)
+    blocks += [experiment.description]
+    if experiment.questions:
+        blocks += ["Questions:", md.bullets(experiment.questions)]
+    blocks += ["## In short", md.bullets(findings.in_short(found[0], outcomes, repeats))]
+    blocks += ["## Overview"]
+    blocks += overview.architecture(experiment)
+    blocks += overview.densities(experiment)
+    blocks += overview.settings(experiment, outcomes)
+    blocks += ["## Results", overview.validation_tokens(experiment)]
+    for group in found:
+        blocks += _results(group, experiment, outcomes, charts)
+    blocks += ["## Summary"]
+    for group in found:
+        blocks += _summary(group, outcomes, charts, repeats, only=len(found) == 1)
+    blocks += _analysis(found[0], experiment, outcomes, checks)
+    blocks += findings.expectations(experiment, outcomes)
+    blocks += results.published(experiment, outcomes)
+    blocks += results.what_happened(outcomes)
+    if experiment.provenance:
+        facts = "; ".join(f"{name} {value}" for name, value in experiment.provenance.items())
+        blocks += ["## Provenance", f"{facts}."]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _results(
+    group: Group, experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
+) -> list[str]:
+    blocks = []
+    for panel in panels(group, experiment):
+        blocks += [f"### {panel.title}"]
+        blocks += results.by_step(panel, outcomes, len(experiment.seeds))
+        blocks += _image(
+            charts, panel.key, f"{panel.title}: loss by step, and difference to the baseline"
+        )
+    return blocks
+
+
+def _summary(
+    group: Group, outcomes: Outcomes, charts: Mapping[str, str], repeats: set[str], *, only: bool
+) -> list[str]:
+    blocks = [] if only else [f"### Against {group.baseline.label}"]
+    blocks += results.summary(group, outcomes, repeats)
+    blocks += _image(charts, density_key(group, outcomes.experiment), "Final loss against density")
+    return blocks
+
+
+def density_key(group: Group, experiment: Experiment) -> str:
+    """The key of a group's chart of final losses."""
+    return (
+        "density"
+        if group.baseline.name == experiment.baseline
+        else (f"{panels(group, experiment)[0].key}_density")
+    )
+
+
+def _analysis(
+    group: Group, experiment: Experiment, outcomes: Outcomes, checks: list[Repeat]
+) -> list[str]:
+    blocks = findings.analysis(group, outcomes) + findings.repeats_text(experiment, checks)
+    return ["## Analysis", *blocks] if blocks else []
+
+
+def _image(charts: Mapping[str, str], key: str, text: str) -> list[str]:
+    if key not in charts:
+        return []
+    return [f"![{text}]({charts[key]}.png)", f"[The same as SVG]({charts[key]}.svg)"]

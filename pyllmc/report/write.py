@@ -1,0 +1,37 @@
+"""A report on disk: README.md and charts/ in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyllmc.files import atomic_write
+from pyllmc.report.charts import density_chart, loss_chart
+from pyllmc.report.inputs import Experiment
+from pyllmc.report.outcomes import Outcomes
+from pyllmc.report.panels import groups, panels
+from pyllmc.report.readme import density_key, render
+
+
+def write_report(experiment: Experiment, folder: Path) -> Path:
+    """Writes README.md and its charts (PNG and SVG); returns the README's path.
+
+    The same experiment gives the same bytes. Files are replaced whole; the README comes last, so
+    that it never shows charts that are not there. Raises WriteError.
+    """
+    outcomes = Outcomes(experiment)
+    drawn: dict[str, dict[str, bytes]] = {}
+    for group in groups(experiment):
+        for panel in panels(group, experiment):
+            if any(len(outcomes.curve(arm.name)) for arm in (panel.baseline, *panel.arms)):
+                drawn[panel.key] = loss_chart(panel, outcomes)
+        chart = density_chart(group, outcomes)
+        if chart is not None:
+            drawn[density_key(group, experiment)] = chart
+    paths = {}
+    for key, images in drawn.items():
+        paths[key] = f"charts/{key}"
+        for suffix, image in images.items():
+            atomic_write(folder / f"{paths[key]}.{suffix}", image)
+    readme = folder / "README.md"
+    atomic_write(readme, render(experiment, outcomes, paths))
+    return readme
