@@ -8,5 +8,9 @@ namespace pyllmc {
 void bind_errors(pybind11::module_& m);
 void bind_logs(pybind11::module_& m);
 void bind_formats(pybind11::module_& m);
+void bind_sparsity(pybind11::module_& m);
+void bind_ops(pybind11::module_& m);
+void bind_model(pybind11::module_& m);
+void bind_trainer(pybind11::module_& m);
 
 }  // namespace pyllmc

@@ -79,6 +79,7 @@ void ParameterTable::project() {
 }
 
 void ParameterTable::zero_gradients(const Context& context) {
+  if (!gradients_) return;
   constexpr int64_t kBlock = 1 << 18;
   float* gradients = reinterpret_cast<float*>(gradients_.get());
   parallel_for(context.threads, ceil_div(floats_, kBlock), [&](int64_t block, int) {

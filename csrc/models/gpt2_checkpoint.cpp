@@ -3,7 +3,7 @@
 namespace pyllmc {
 
 Parameter& gpt2_parameter(Gpt2& model, int tensor, int64_t layer) {
-  const CheckpointTensor& entry = checkpoint_layout(model.config())[static_cast<size_t>(tensor)];
+  const CheckpointTensor entry = checkpoint_layout(model.config())[static_cast<size_t>(tensor)];
   const std::string prefix = entry.per_layer ? "h." + std::to_string(layer) + "." : "";
   return model.parameters().find(prefix + std::string(entry.name));
 }

@@ -1,0 +1,59 @@
+// NumPy arrays as tensors and back. Inputs are C-contiguous float32 (converted when they are not).
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace pyllmc {
+
+using FloatArray = pybind11::array_t<float, pybind11::array::c_style | pybind11::array::forcecast>;
+using IntArray = pybind11::array_t<int32_t, pybind11::array::c_style | pybind11::array::forcecast>;
+
+template <class T, class Array>
+TensorOf<T> view_of(Array& array, T* data) {
+  switch (array.ndim()) {
+    case 1:
+      return {data, {array.shape(0)}};
+    case 2:
+      return {data, {array.shape(0), array.shape(1)}};
+    case 3:
+      return {data, {array.shape(0), array.shape(1), array.shape(2)}};
+    default:
+      throw UsageError(message("an array of ", array.ndim(), " dimensions, expected 1 to 3"));
+  }
+}
+
+inline ConstTensor tensor_of(const FloatArray& array) {
+  return view_of<const float>(array, array.data());
+}
+inline Tensor mutable_tensor_of(FloatArray& array) {
+  return view_of<float>(array, array.mutable_data());
+}
+inline Tokens tokens_of(const IntArray& array) {
+  return view_of<const int32_t>(array, array.data());
+}
+
+// A new array, zeroed.
+inline FloatArray zeros(std::vector<pybind11::ssize_t> shape) {
+  FloatArray array(shape);
+  std::fill_n(array.mutable_data(), array.size(), 0.0f);
+  return array;
+}
+inline FloatArray zeros_like(const FloatArray& array) {
+  return zeros({array.shape(), array.shape() + array.ndim()});
+}
+
+// A copy with the tensor's shape.
+inline FloatArray copy_of(ConstTensor tensor) {
+  std::vector<pybind11::ssize_t> shape;
+  for (int i = 0; i < tensor.rank(); ++i) shape.push_back(tensor.dim(i));
+  FloatArray array(shape);
+  std::copy_n(tensor.data(), tensor.numel(), array.mutable_data());
+  return array;
+}
+
+}  // namespace pyllmc

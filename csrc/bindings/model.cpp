@@ -1,0 +1,223 @@
+// Models to Python: views of parameters, loss and gradients, decoding, initial weights.
+#include <pybind11/stl.h>
+
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "core/gemm.h"
+#include "core/threads.h"
+#include "models/gpt2_checkpoint.h"
+#include "train/sampler.h"
+
+namespace py = pybind11;
+
+namespace pyllmc {
+
+py::object parameter_view(Parameter& p, py::handle owner) {
+  std::vector<py::ssize_t> shape;
+  for (int i = 0; i < p.value.rank(); ++i) shape.push_back(p.value.dim(i));
+  return py::array_t<float>(shape, p.value.data(), owner);
+}
+
+void assign_parameter(Parameter& p, const FloatArray& values) {
+  const ConstTensor source = tensor_of(values);
+  if (source.shape_text() != p.value.shape_text()) {
+    throw UsageError(message(p.name, " has shape ", p.value.shape_text(), ", the array has ",
+                             source.shape_text()));
+  }
+  std::copy_n(source.data(), source.numel(), p.value.data());
+  p.pattern.project(p.value.data());
+}
+
+namespace {
+
+// A model with what a call needs: its context, prepared for the last batch shape seen.
+class PyModel {
+ public:
+  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads)
+      : model_(std::move(model)), gradients_(gradients) {
+    context_.threads = threads;
+  }
+
+  py::object loss(const IntArray& inputs, const IntArray& targets) {
+    const Batch batch = prepare(inputs, targets);
+    const Loss loss = model_->loss(context_, batch);
+    return py::make_tuple(loss.sum, loss.count);
+  }
+
+  // (sum, count, {name: gradient}) of scale * sum; gradients start from 0.
+  py::object loss_and_gradients(const IntArray& inputs, const IntArray& targets, float scale) {
+    const Batch batch = prepare(inputs, targets);
+    model_->parameters().zero_gradients(context_);
+    const Loss loss = model_->loss_and_gradients(context_, batch, scale);
+    py::dict gradients;
+    for (const Parameter& p : model_->parameters().entries()) {
+      gradients[py::str(p.name)] = copy_of(p.gradient);
+    }
+    return py::make_tuple(loss.sum, loss.count, gradients);
+  }
+
+  // Logits (n, V) after each of n tokens, by decoding with a cache.
+  FloatArray logits(const IntArray& tokens) {
+    const Tokens ids = tokens_of(tokens);
+    Context context;
+    context.threads = context_.threads;
+    const auto state = model_->start_decoding(context, ids.numel());
+    FloatArray out = zeros({ids.numel(), model_->vocab_size()});
+    for (int64_t i = 0; i < ids.numel(); ++i) {
+      model_->decode(context, *state, ids.data()[i], out.mutable_data(i, 0));
+    }
+    return out;
+  }
+
+  std::vector<int32_t> generate(const std::vector<int32_t>& prompt, int64_t count,
+                                double temperature, int64_t top_k, uint64_t seed) {
+    std::vector<int32_t> tokens;
+    pyllmc::generate(*model_, context_.threads, prompt, count,
+                     {.temperature = temperature, .top_k = top_k, .seed = seed},
+                     [&](int32_t token) { tokens.push_back(token); });
+    return tokens;
+  }
+
+  Gpt2& model() { return *model_; }
+
+ private:
+  Batch prepare(const IntArray& inputs, const IntArray& targets) {
+    if (inputs.ndim() != 2) throw UsageError("inputs must be (B, T)");
+    const int64_t B = inputs.shape(0), T = inputs.shape(1);
+    for (const int32_t* id = inputs.data(); id < inputs.data() + inputs.size(); ++id) {
+      if (*id < 0 || *id >= model_->vocab_size()) {
+        throw UsageError(message("token ", *id, " is not in the vocabulary of ",
+                                 model_->vocab_size()));
+      }
+    }
+    if (B != B_ || T != T_) {
+      model_->prepare(context_, B, T, gradients_ ? Mode::train : Mode::evaluate);
+      B_ = B;
+      T_ = T;
+    }
+    Batch batch;
+    batch.set("inputs", tokens_of(inputs));
+    batch.set("targets", tokens_of(targets));
+    return batch;
+  }
+
+  std::unique_ptr<Gpt2> model_;
+  bool gradients_;
+  Context context_;
+  int64_t B_ = 0, T_ = 0;
+};
+
+Gpt2Init init_rule(const std::string& name) {
+  if (name == "gpt2") return Gpt2Init::gpt2;
+  if (name == "original") return Gpt2Init::original;
+  throw UsageError(message("there is no initialization called '", name,
+                           "': use 'gpt2' or 'original'"));
+}
+
+Gpt2Config config_of(int64_t channels, int64_t layers, int64_t heads, int64_t context,
+                     int64_t vocab) {
+  constexpr int64_t kPadding = 128;
+  return {.max_seq_len = context,
+          .vocab_size = vocab,
+          .num_layers = layers,
+          .num_heads = heads,
+          .channels = channels,
+          .padded_vocab_size = ceil_div(vocab, kPadding) * kPadding};
+}
+
+}  // namespace
+
+void bind_model(py::module_& m) {
+  m.def(
+      "build_info",
+      [] {
+        const GemmLibrary& library = gemm_library();
+        py::dict info;
+        info["version"] = PYLLMC_VERSION;
+        info["compiler"] = __VERSION__;
+        info["gemm"] = library.name;
+        info["gemm_core"] = library.core;
+        info["gemm_path"] = library.path;
+        info["threads"] = available_threads();
+        return info;
+      },
+      "What this build is and what it found on this machine.");
+
+  m.def(
+      "init_checkpoint",
+      [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
+         int64_t vocab, const std::string& init, int64_t seed) {
+        Gpt2 model(config_of(channels, layers, heads, context, vocab), 0, 0, init_rule(init));
+        if (seed < 0 || seed > UINT32_MAX) {
+          throw UsageError(message("seed ", seed, " is not possible: 0 to ", UINT32_MAX));
+        }
+        model.parameters().allocate(false);
+        model.parameters().initialize(static_cast<uint64_t>(seed));
+        model.save(path, {.init_seed = seed});
+      },
+      py::arg("path"), py::arg("channels"), py::arg("layers"), py::arg("heads"),
+      py::arg("context"), py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337,
+      "Writes a checkpoint of initial weights; Vp is V rounded up to a multiple of 128.");
+
+  m.def(
+      "sample_token",
+      [](const FloatArray& logits, double temperature, int64_t top_k, double coin) {
+        return sample_token({logits.data(), static_cast<size_t>(logits.size())},
+                            {.temperature = temperature, .top_k = top_k}, coin);
+      },
+      py::arg("logits"), py::arg("temperature"), py::arg("top_k"), py::arg("coin"));
+
+  py::class_<Parameter>(m, "Parameter", "One entry of a model's parameter table.")
+      .def_readonly("name", &Parameter::name)
+      .def_property_readonly("shape",
+                             [](const Parameter& p) -> py::tuple {
+                               if (p.is_matrix) return py::make_tuple(p.rows, p.cols);
+                               return py::make_tuple(p.cols);
+                             })
+      .def_readonly("pattern", &Parameter::pattern)
+      .def(
+          "packed",
+          [](py::object self) { return parameter_view(self.cast<Parameter&>(), self); },
+          "The stored values; shares memory with the model.")
+      .def(
+          "dense", [](const Parameter& p) { return copy_of(p.value); },
+          "A copy with the logical shape.")
+      .def("assign", &assign_parameter, py::arg("values"),
+           "Copies values in and sets what lies outside the pattern to 0.");
+
+  py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
+      .def(py::init([](const std::string& path, bool gradients, int threads,
+                       std::optional<int64_t> fc1, std::optional<int64_t> fc2) {
+             const CheckpointFile file = CheckpointFile::open(path);
+             auto model = std::make_unique<Gpt2>(file.config(),
+                                                 fc1.value_or(file.meta().fc1_bandwidth),
+                                                 fc2.value_or(file.meta().fc2_bandwidth));
+             model->parameters().allocate(gradients);
+             read_weights(*model, file);
+             return std::make_unique<PyModel>(std::move(model), gradients, threads);
+           }),
+           py::arg("path"), py::arg("gradients") = false, py::arg("threads") = 1,
+           py::arg("fc1_bandwidth") = py::none(), py::arg("fc2_bandwidth") = py::none(),
+           "Reads a checkpoint; the bandwidths are the file's unless given.")
+      .def("loss", &PyModel::loss, py::arg("inputs"), py::arg("targets"),
+           "(sum, count) over targets >= 0 of int32 arrays (B, T).")
+      .def("loss_and_gradients", &PyModel::loss_and_gradients, py::arg("inputs"),
+           py::arg("targets"), py::arg("scale") = 1.0f,
+           "(sum, count, {name: gradient of scale * sum}).")
+      .def("logits", &PyModel::logits, py::arg("tokens"),
+           "(n, V) next-token logits after each of n tokens, by cached decoding.")
+      .def("generate", &PyModel::generate, py::arg("prompt"), py::arg("count"),
+           py::arg("temperature") = 1.0, py::arg("top_k") = 0, py::arg("seed") = 1337)
+      .def(
+          "parameters",
+          [](py::object self) {
+            py::list list;
+            for (Parameter& p : self.cast<PyModel&>().model().parameters().entries()) {
+              list.append(py::cast(&p, py::return_value_policy::reference_internal, self));
+            }
+            return list;
+          },
+          "The parameter table, in order.");
+}
+
+}  // namespace pyllmc

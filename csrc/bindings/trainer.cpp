@@ -1,0 +1,119 @@
+// The trainer to Python: the same object that train_banded drives.
+#include <pybind11/stl.h>
+
+#include "bindings/arrays.h"
+#include "bindings/bindings.h"
+#include "models/gpt2_checkpoint.h"
+#include "train/trainer.h"
+
+namespace py = pybind11;
+
+namespace pyllmc {
+namespace {
+
+std::unique_ptr<Trainer> make_trainer(const std::string& model_path, const std::string& train_data,
+                                      int64_t batch_size, int64_t sequence_length,
+                                      int64_t fc1_bandwidth, int64_t fc2_bandwidth, bool mask_init,
+                                      double learning_rate, int64_t warmup,
+                                      std::optional<double> min_lr, int64_t steps,
+                                      double weight_decay, double grad_clip, int64_t accumulate,
+                                      int64_t data_seed, int threads) {
+  const CheckpointFile file = CheckpointFile::open(model_path);
+  auto model = std::make_unique<Gpt2>(file.config(), fc1_bandwidth, fc2_bandwidth);
+  const TrainerOptions options = {
+      .batch_size = batch_size,
+      .sequence_length = sequence_length,
+      .accumulate = accumulate,
+      .schedule = {.learning_rate = learning_rate,
+                   .warmup = warmup,
+                   .min_rate = min_lr,
+                   .steps = steps},
+      .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
+      .mask_init = mask_init,
+      .data_seed = static_cast<uint32_t>(data_seed),
+      .threads = threads};
+  Trainer::check_memory(*model, options, available_memory());
+  model->parameters().allocate(true);
+  read_weights(*model, file);
+  return std::make_unique<Trainer>(std::move(model), options, train_data);
+}
+
+py::dict slots_of(Trainer& trainer) {
+  py::dict slots;
+  for (const AdamW::Slot& slot : trainer.optimizer().slots()) {
+    py::dict values;
+    for (const Parameter& p : trainer.model().parameters().entries()) {
+      Tensor view = p.is_matrix ? Tensor(slot.data() + p.offset, {p.rows, p.cols})
+                                : Tensor(slot.data() + p.offset, {p.cols});
+      values[py::str(p.name)] = copy_of(view);
+    }
+    slots[py::str(slot.name)] = values;
+  }
+  return slots;
+}
+
+}  // namespace
+
+void bind_trainer(py::module_& m) {
+  m.def(
+      "training_order",
+      [](std::vector<int64_t> shard_chunks, uint32_t seed, int64_t count) {
+        DataOrder order(std::move(shard_chunks), seed);
+        py::list places;
+        for (int64_t i = 0; i < count; ++i) {
+          const ChunkPlace place = order.shuffled(i);
+          places.append(py::make_tuple(place.shard, place.chunk));
+        }
+        return places;
+      },
+      py::arg("shard_chunks"), py::arg("seed"), py::arg("count"),
+      "The first `count` (shard, chunk) pairs of the training order.");
+
+  py::class_<Trainer>(m, "Trainer", "Trains a GPT-2 checkpoint on token files.")
+      .def(py::init(&make_trainer), py::arg("model"), py::arg("train_data"), py::kw_only(),
+           py::arg("batch_size") = 4, py::arg("sequence_length") = 256,
+           py::arg("fc1_bandwidth") = 0, py::arg("fc2_bandwidth") = 0, py::arg("mask_init") = true,
+           py::arg("learning_rate") = 3e-4, py::arg("warmup") = 0, py::arg("min_lr") = py::none(),
+           py::arg("steps") = 0, py::arg("weight_decay") = 0.0, py::arg("grad_clip") = 0.0,
+           py::arg("accumulate") = 1, py::arg("data_seed") = 42, py::arg("threads") = 1)
+      .def(
+          "step",
+          [](Trainer& self) {
+            StepResult r{};
+            {
+              py::gil_scoped_release release;
+              r = self.step();
+            }
+            py::dict result;
+            result["step"] = r.step;
+            result["loss"] = r.loss;
+            result["lr"] = r.learning_rate;
+            result["grad_norm"] = r.gradient_norm;
+            return result;
+          },
+          "One update; {step, loss, lr, grad_norm}. Raises DivergedError before a bad update.")
+      .def(
+          "evaluate",
+          [](Trainer& self, const std::string& data, int64_t max_batches, int64_t batch_size,
+             int64_t sequence_length) {
+            DataLoader loader(data, batch_size, sequence_length, self.model().vocab_size(), 0);
+            const Loss loss = self.evaluate(loader, max_batches);
+            return py::make_tuple(loss.sum, loss.count);
+          },
+          py::arg("data"), py::arg("max_batches"), py::arg("batch_size"),
+          py::arg("sequence_length"), "(sum, count) over the first batches of token files.")
+      .def("save", &Trainer::save, py::arg("path"), py::arg("init_seed") = 1337)
+      .def(
+          "parameters",
+          [](py::object self) {
+            py::list list;
+            for (Parameter& p : self.cast<Trainer&>().model().parameters().entries()) {
+              list.append(py::cast(&p, py::return_value_policy::reference_internal, self));
+            }
+            return list;
+          },
+          "The parameter table, in order.")
+      .def("optimizer_state", &slots_of, "{slot: {parameter: array}}, copies.");
+}
+
+}  // namespace pyllmc
