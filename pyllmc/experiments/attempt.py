@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from pyllmc.errors import WriteError
 from pyllmc.experiments.identity import file_sha256
 from pyllmc.experiments.metrics import read_metrics
 from pyllmc.experiments.provenance import provenance
@@ -64,21 +65,21 @@ class Attempt:
 
     def start(self) -> None:
         """Starts the child in a process group of its own, so that a terminal's Ctrl-C reaches it
-        only through `signal`."""
+        only through `signal`. What keeps it from starting is recorded, not raised."""
         job = self.job
-        # What an earlier attempt left must not pass for this one's if it dies before it writes.
-        for path in (job.log, job.log.with_suffix(".jsonl"), job.checkpoint):
-            path.unlink(missing_ok=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
         record = {
             **job.record,
             "identity": job.identity,
             "command": list(job.command),
             **provenance(job.command[0]),
         }
-        atomic_write(job.cell_dir / "config.json", json.dumps(record, indent=1) + "\n")
         try:
+            # What an earlier attempt left must not pass for this one's if it dies early.
+            for path in (job.log, job.log.with_suffix(".jsonl"), job.checkpoint):
+                path.unlink(missing_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            atomic_write(job.cell_dir / "config.json", json.dumps(record, indent=1) + "\n")
             with self._stream("stdout.txt") as out, self._stream("stderr.txt") as err:
                 self._process = subprocess.Popen(
                     job.command,
@@ -89,7 +90,8 @@ class Attempt:
                     preexec_fn=_interrupt_if_parent_dies,
                 )
         except OSError as error:
-            self._finish("failed", None, f"{job.command[0]} could not be started: {error.strerror}")
+            why = f"{error.filename or job.command[0]}: {error.strerror}"
+            self._finish("failed", None, f"could not be started: {why}")
             return
         self._write(
             replace(
@@ -111,17 +113,24 @@ class Attempt:
         code = self._process.poll()
         if code is None:
             if time.monotonic() - self._heartbeat > HEARTBEAT_SECONDS:
-                self._write(replace(self.state, updated=now()))
+                # A disk that is full for a moment is no reason to end a training run.
+                with contextlib.suppress(WriteError):
+                    self._write(replace(self.state, updated=now()))
             return False
         self._process = None
         self._finish(*judge(self.job, code, self._killed, self.folder / "stderr.txt"))
         return True
 
-    def wait(self) -> None:
-        """Waits until the child has ended and records what became of it."""
-        if self._process is not None:
+    def end(self, seconds: float) -> None:
+        """Waits for a child that was asked to stop; ends it after `seconds`."""
+        if self._process is None:
+            return
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.signal(force=True)
             self._process.wait()
-            self.poll()
+        self.poll()
 
     def signal(self, force: bool) -> None:
         """Asks the child to finish its step and save, or (`force`) ends it and its children."""

@@ -9,6 +9,8 @@ from typing import Protocol
 from pyllmc.experiments.attempt import Attempt, Job, queue
 from pyllmc.experiments.state import State
 
+_GRACE_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class Event:
@@ -67,7 +69,9 @@ class LocalPool:
             attempt.signal(force)
 
     def close(self) -> None:
-        self.cancel(force=True)
+        self._waiting.clear()
         for attempt in self._running:
-            attempt.wait()
+            attempt.signal(force=False)
+        for attempt in self._running:
+            attempt.end(_GRACE_SECONDS)
         self._running.clear()

@@ -51,7 +51,6 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("weight_decay", float, 0.0, 0),
         Setting("grad_clip", float, 0.0, 0),
         Setting("accumulate", int, 1, 1),
-        Setting("init_seed", int, 1337, 0),
         Setting("data_seed", int, 42, 0),
         Setting("threads", int, None, 1, numbers=False),
     )
@@ -61,13 +60,13 @@ SETTINGS: Mapping[str, Setting] = {
 def resolve(given: Mapping[str, object], seed: int | None) -> dict[str, object]:
     """Every setting that may change a run's numbers, defaults filled in.
 
-    A cell's `seed` is both the initial weights' and the data order's unless `given` has its own.
+    A cell's `seed` is the data order's too, unless `given` has its own.
     """
     resolved: dict[str, object] = {}
     for setting in SETTINGS.values():
         if setting.numbers:
             default: object = setting.default
-            if seed is not None and setting.name in ("init_seed", "data_seed"):
+            if seed is not None and setting.name == "data_seed":
                 default = seed
             value = given.get(setting.name, default)
             resolved[setting.name] = (

@@ -129,7 +129,7 @@ def test_program_that_cannot_start_fails_its_cells(lab: Lab) -> None:
     result = lab.run()
     assert result.exit_code == 1
     assert lab.states() == dict.fromkeys(CELLS, "failed")
-    assert "could not be started: Permission denied" in result.stderr
+    assert f"could not be started: {lab.program}: Permission denied" in result.stderr
 
 
 @pytest.mark.parametrize("gone", ["process", "boot"])
