@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import pyllmc
-from pyllmc import cli, errors, programs
+from pyllmc import _core, cli, errors, programs
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 
@@ -160,6 +160,13 @@ def test_doctor_fails_when_a_program_is_missing(
     result = invoke("doctor")
     assert result.exit_code == 1
     assert f"the program {tmp_path}/train_banded is missing: run `make build`" in result.stderr
+
+
+def test_doctor_fails_on_a_core_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pyllmc, "__version__", "9.9")
+    result = invoke("doctor")
+    assert result.exit_code == 1
+    assert f"of version {_core.build_info()['version']}, the package of 9.9" in result.stderr
 
 
 def test_console_script_becomes_the_program(tmp_path: Path) -> None:

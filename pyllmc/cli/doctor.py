@@ -46,7 +46,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps({"schema": 1, **facts, "problems": problems}, indent=2))
     else:
         for name, value in _lines(facts):
-            click.echo(f"{name:<24}{value}")
+            click.echo(f"{name:<26}{value}")
     for problem in problems:
         click.echo(f"pyllmc: {problem}", err=True)
     ctx.exit(1 if problems else 0)
@@ -61,7 +61,13 @@ def _core(problems: list[str]) -> dict[str, object]:
             "reinstall pyllmc"
         )
         return {"path": None}
-    return {"path": _core.__file__, **_core.build_info()}
+    facts = {"path": _core.__file__, **_core.build_info()}
+    if facts["version"] != pyllmc.__version__:
+        problems.append(
+            f"the compiled core is of version {facts['version']}, the package of "
+            f"{pyllmc.__version__}: run `make build` in a checkout, or reinstall pyllmc"
+        )
+    return facts
 
 
 def _programs(problems: list[str]) -> dict[str, object]:
