@@ -6,8 +6,10 @@ import numpy as np
 def probabilities(logits, temperature=1.0, top_k=0):
     """softmax(logits / temperature) over the top_k largest logits; the others get 0.
 
-    top_k 0 keeps all. Of equal logits the lower ids are kept first.
+    top_k 0 keeps all. Of equal logits the lower ids are kept first; temperature 0 keeps one.
     """
+    if temperature == 0:
+        return (np.arange(len(logits)) == np.argmax(logits)).astype(np.float64)
     kept = np.zeros(len(logits), dtype=bool)
     kept[np.argsort(-logits, kind="stable")[: top_k or len(logits)]] = True
     scaled = np.where(kept, logits / temperature, -np.inf)

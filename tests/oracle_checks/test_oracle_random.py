@@ -111,6 +111,7 @@ def test_sampling_temperature_and_top_k():
         sampling.probabilities(logits, temperature=0.5), squared / squared.sum()
     )
     np.testing.assert_allclose(sampling.probabilities(np.zeros(4), top_k=2), [0.5, 0.5, 0, 0])
+    assert sampling.probabilities(logits, temperature=0).tolist() == [0, 1, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,78 @@
+"""The tied head with its loss against the oracles of linear and cross entropy put together."""
+
+import numpy as np
+import pytest
+from oracle import compare, cross_entropy, linear
+
+from pyllmc._core import ops
+
+# V below, at and above the 512 rows of a vocabulary tile, and above eight of them (the groups that
+# dx is added up in); M above the 512 tokens of a chunk.
+SHAPES = [(1, 1, 1, 1), (14, 20, 11, 16), (9, 33, 512, 512), (6, 8, 513, 640), (5, 7, 5000, 5120)]
+SHAPES += [(600, 5, 37, 40)]
+IDS = [f"M{M}-C{C}-V{V}-Vp{Vp}" for M, C, V, Vp in SHAPES]
+SCALE = np.float32(0.37)
+
+
+def draw(M, C, V, Vp, sharpness=1.0):
+    """x, wte, targets; every third target is ignored, padded rows of wte are large."""
+    rng = np.random.default_rng(M + C + V)
+    x = rng.standard_normal((M, C), dtype=np.float32) * np.float32(sharpness)
+    wte = rng.standard_normal((Vp, C), dtype=np.float32)
+    wte[V:] = 100
+    targets = rng.integers(0, V, M, dtype=np.int32)
+    targets[2::3] = [-1, -100][M % 2]
+    return x, wte, targets
+
+
+def oracle(x, wte, targets, V):
+    """Sum, count, dx, dwte, and the scales of sum, dx and dwte."""
+    x, wte = x.astype(np.float64), wte.astype(np.float64)
+    logits = linear.forward(x, wte)
+    total, count = cross_entropy.forward(logits, targets, V)
+    dlogits = cross_entropy.backward(logits, targets, V, float(SCALE))
+    dx, dwte, _ = linear.backward(dlogits, x, wte)
+    # A logit's rounding, relative to 1: K roundings of the largest sum of |x||w|.
+    largest = linear.forward(np.abs(x), np.abs(wte[:V])).max()
+    # p is off by p times that; p - 1 at the target by the same and by the rounding of 1.
+    dlogits_scale = np.abs(dlogits)
+    kept = np.flatnonzero(targets >= 0)
+    dlogits_scale[kept, targets[kept]] = float(SCALE)
+    dx_scale, dwte_scale, _ = linear.backward(dlogits_scale, np.abs(x), np.abs(wte))
+    return (total, count, dx, dwte), (count * (1 + largest), dx_scale, dwte_scale), largest
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 10.0])
+@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
+def test_loss_and_gradients(M, C, V, Vp, sharpness):
+    x, wte, targets = draw(M, C, V, Vp, sharpness)
+    expected, scales, largest = oracle(x, wte, targets, V)
+    total, count, dx, dwte = ops.classifier(x, wte, targets, V, SCALE)
+    assert count == expected[1]
+    logit_error = compare.product_bound(C) * (1 + largest)
+    assert abs(total - expected[0]) <= 2 * compare.product_bound(C) * scales[0]
+    assert compare.error(dx, expected[2], scales[1]) <= 4 * logit_error + compare.product_bound(V)
+    assert compare.error(dwte, expected[3], scales[2]) <= 4 * logit_error + compare.product_bound(M)
+    assert not dwte[V:].any()
+    assert not dx[targets < 0].any()
+    # The loss alone takes another path through memory, not another arithmetic.
+    assert ops.classifier(x, wte, targets, V, gradients=False) == (total, count)
+
+
+def test_nothing_but_ignored_targets():
+    x, wte, _ = draw(4, 5, 7, 8)
+    total, count, dx, dwte = ops.classifier(x, wte, np.full(4, -1, dtype=np.int32), 7)
+    assert (total, count) == (0, 0)
+    assert not dx.any()
+    assert not dwte.any()
+
+
+@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
+def test_any_number_of_threads_gives_the_same_bits(M, C, V, Vp):
+    x, wte, targets = draw(M, C, V, Vp)
+    once = ops.classifier(x, wte, targets, V, SCALE)
+    for n in (2, 3):
+        again = ops.classifier(x, wte, targets, V, SCALE, threads=n)
+        for first, second in zip(once, again, strict=True):
+            np.testing.assert_array_equal(first, second)
+        assert ops.classifier(x, wte, targets, V, gradients=False, threads=n) == once[:2]
