@@ -141,7 +141,7 @@ def write_dataset(
         },
         "source": dict(source),
     }
-    atomic_write(folder / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    atomic_write(folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
     return Dataset(folder, name, record)
 
 
