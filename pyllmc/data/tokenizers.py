@@ -176,11 +176,18 @@ def fetch_gpt2(timeout: float = 20.0) -> list[Path]:
     return fetched
 
 
-def _cannot_fetch(name: str, reason: object) -> PyllmcError:
+def how_to_fill_cache() -> str:
+    """What a person without network can do, as the second half of a sentence."""
     wanted = " and ".join(f"{file} as {path.name}" for file, (path, _) in gpt2_cache().items())
+    return (
+        "on a machine with network run `pyllmc data tokenizer fetch`, copy that machine's cache "
+        f"folder here and set TIKTOKEN_CACHE_DIR to it (it holds {wanted}), or use the built-in "
+        "stories, `pyllmc data prepare ministories`."
+    )
+
+
+def _cannot_fetch(name: str, reason: object) -> PyllmcError:
     return PyllmcError(
         f"GPT-2's vocabulary is not in {cache_folder()} and {name} could not be fetched "
-        f"({getattr(reason, 'reason', reason)}): on a machine with network run `pyllmc data "
-        "tokenizer fetch`, copy that folder here and set TIKTOKEN_CACHE_DIR to it (it holds "
-        f"{wanted}), or use the built-in stories, `pyllmc data prepare ministories`."
+        f"({getattr(reason, 'reason', reason)}): {how_to_fill_cache()}"
     )
