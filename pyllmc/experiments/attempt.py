@@ -24,7 +24,7 @@ from pyllmc.files import atomic_write
 
 HEARTBEAT_SECONDS = 10.0
 _DIVERGED = 3
-_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)
+_INTERRUPTED = (75, 130, -signal.SIGINT, -signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
@@ -182,7 +182,7 @@ def judge(job: Job, code: int, killed: bool, stderr: Path) -> tuple[str, int, st
         problem = _unfinished(job)
         return ("done", code, "") if problem is None else ("failed", code, problem)
     if killed or code in _INTERRUPTED:
-        return "interrupted", code, "interrupted before its last step"
+        return "interrupted", code, ""
     last = _last_line(stderr)
     if code == _DIVERGED:
         return "diverged", code, last or "loss or gradient not finite"

@@ -42,6 +42,7 @@ class Board:
 
     rows: dict[str, Row]
     slots: int
+    stopping: bool = False
     began: float = field(default_factory=time.monotonic)
 
     @classmethod

@@ -75,7 +75,9 @@ def _unfinished(
         return RUN, "its process is gone" + again
     if state.state == "queued":
         return RUN, "queued, but never started" + again
-    return RUN, state.state + (f" ({state.message})" if state.state == "failed" else "") + again
+    if state.state == "interrupted":
+        return RUN, f"interrupted at step {state.step}{again}"
+    return RUN, f"failed ({state.message}){again}"
 
 
 def _finished(

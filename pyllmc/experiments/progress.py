@@ -87,10 +87,12 @@ class Lines:
         ended = [row.state]
         if row.state == "done":
             ended.append(f"val loss {number(row.metrics.val_loss)}")
+        elif row.state == "interrupted":
+            ended.append(f"at step {row.metrics.updates} of {row.steps}")
         elif row.message:
             ended.append(row.message)
         ended.append(f"{clock(row.seconds)} taken")
-        waiting = board.count("queued", "running")
+        waiting = 0 if board.stopping else board.count("queued", "running")
         rest = f"; {waiting} to go" if waiting else ""
         left = f", about {clock(board.left)} left" if waiting and board.left is not None else ""
         self.say(f"{row.name}: {', '.join(ended)}{rest}{left}")
@@ -201,6 +203,8 @@ class LiveTable:
                 last,
             )
         left = f", about {clock(board.left)} left" if board.left is not None else ""
+        if board.stopping:
+            left = ", stopping"
         table.caption = (
             f"{board.count('done', 'diverged')} of {board.to_run} done, "
             f"{board.count('failed')} failed; {clock(board.elapsed)} passed{left}"

@@ -175,6 +175,7 @@ def _work(
                 answered = stop.count
                 engine.cancel(force=answered > 1)
                 waiting.clear()
+                board.stopping = True
                 if answered == 1:
                     display.say(
                         "stopping: what runs finishes its step and saves; Ctrl-C again ends it now"

@@ -43,7 +43,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("val_every", int, 20, 0, short="-v"),
         Setting("val_batches", int, 20, 1, short="-m"),
         Setting("sample_every", int, 20, 0, short="-s", numbers=False),
-        Setting("sample_length", int, 64, 1, short="-g", numbers=False),
+        Setting("sample_length", int, 64, 0, short="-g", numbers=False),
         Setting("checkpoint_every", int, 0, 0, short="-k", numbers=False),
         Setting("mask_init", int, 1, 0, high=1),
         Setting("warmup", int, 0, 0),
