@@ -42,6 +42,11 @@ class GPT2:
         self.NH, self.V = num_heads, vocab_size
         self.L = len(self.parameters["fcw"])
 
+    @classmethod
+    def from_checkpoint(cls, header, tensors):
+        """The model that pyllmc._core.read_checkpoint's answer describes."""
+        return cls(tensors, header["num_heads"], header["vocab_size"])
+
     def forward(self, inputs):
         """inputs (B, T) ints -> logits (B, T, Vp) and what backward needs."""
         p = self.parameters
@@ -155,6 +160,17 @@ class GPT2:
             norms.append(norm)
             rates.append(lr)
         return losses, norms, rates, m, v
+
+
+def by_layer(stacked):
+    """A dict like the parameters under the core's names: h.<layer>.<name> for what is per layer."""
+    split = {}
+    for name, array in stacked.items():
+        if name in NAMES[2:-2]:
+            split |= {f"h.{layer}.{name}": array[layer] for layer in range(len(array))}
+        else:
+            split[name] = array
+    return split
 
 
 def random_parameters(C, L, maxT, Vp, seed, H=None):
