@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import glob
 import json
-import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from pyllmc import _core
 from pyllmc.errors import FormatError, UsageError
 from pyllmc.experiments.identity import file_sha256
 from pyllmc.experiments.matrix import Cell, Data, Matrix
 from pyllmc.experiments.state import read_json
 from pyllmc.files import atomic_write
 
-_MODEL_MAGIC = 20240326
 # Enough that the runs of 00007 see no token twice, so that memorizing cannot help.
 _RANDOM_TOKENS = 10_000_000
 
@@ -115,20 +114,12 @@ def _recipe_path(matrix: Matrix, seed: int | None) -> Path:
 
 
 def _model_shape(path: Path) -> dict[str, object]:
-    with open(path, "rb") as stream:
-        header = stream.read(32)
-    if len(header) < 32:
-        raise FormatError(f"{path} has {len(header)} bytes; a model file is longer")
-    magic, version, context, vocab, layers, heads, channels, _ = struct.unpack("<8i", header)
-    if magic != _MODEL_MAGIC or version != 3:
-        raise FormatError(
-            f"{path} begins with {magic}, {version}; a model file begins with "
-            f"{_MODEL_MAGIC}, 3; move it away to have one made"
-        )
-    return {
-        "channels": channels,
-        "layers": layers,
-        "heads": heads,
-        "context": context,
-        "vocab": vocab,
+    header = _core.read_checkpoint_header(path)
+    names = {
+        "channels": "channels",
+        "layers": "num_layers",
+        "heads": "num_heads",
+        "context": "max_seq_len",
+        "vocab": "vocab_size",
     }
+    return {name: header[theirs] for name, theirs in names.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from pyllmc import cli
+from pyllmc import _core, cli
 
 MATRIX = """
 schema = 1
@@ -98,6 +97,6 @@ class Lab:
         file.write_text(text.replace(before, after))
 
 
-def write_model(path: Path, channels: int = 8) -> None:
-    """Initial weights as far as anything but a trainer looks at them."""
-    path.write_bytes(struct.pack("<8i", 20240326, 3, 32, 64, 1, 2, channels, 128) + bytes(992))
+def write_model(path: Path, channels: int = 8, seed: int = 1337) -> None:
+    """Initial weights that the matrix did not make itself."""
+    _core.init_checkpoint(str(path), channels, 1, 2, 32, 64, "gpt2", seed)
