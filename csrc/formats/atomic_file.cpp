@@ -42,6 +42,8 @@ AtomicFile::AtomicFile(const std::string& path, bool make_parents) : path_(path)
       fail("write", open_error);
     }
   }
+  // A file system without permissions refuses; the file is none the worse for it.
+  if (fs::exists(status)) fs::permissions(temporary_, status.permissions(), error);
 }
 
 AtomicFile::~AtomicFile() {

@@ -10,7 +10,8 @@ namespace pyllmc {
 class AtomicFile {
  public:
   // Opens the temporary `.<name>.tmp-<pid>-<n>` beside `path`. A symbolic link is followed, so the
-  // file it points to is replaced and the link stays. With make_parents missing folders are made.
+  // file it points to is replaced and the link stays; an existing file keeps its permissions.
+  // With make_parents missing folders are made.
   // Throws WriteError when the folder cannot be written or the target is not a regular file.
   explicit AtomicFile(const std::string& path, bool make_parents = false);
   AtomicFile(const AtomicFile&) = delete;

@@ -57,19 +57,21 @@ int64_t lay_out(const Gpt2Config& c, std::vector<CheckpointTensor>& tensors) {
       {"fcprojb", {L, C}},
       {"lnfw", {C}},
       {"lnfb", {C}}};
-  int64_t end = kHeaderBytes;
+  // Dimensions below 2^31 cannot overflow 128 bits: the largest product is 4 L C^2 elements.
+  __int128 end = kHeaderBytes;
   for (const auto& [name, shape] : shapes) {
-    CheckpointTensor tensor{.name = name, .shape = shape, .count = 1, .offset = end};
-    tensor.per_layer = tensors.size() >= 2 && tensors.size() < 14;
-    int64_t bytes = 0;
-    for (const int64_t n : shape) {
-      if (__builtin_mul_overflow(tensor.count, n, &tensor.count)) return -1;
-    }
-    if (__builtin_mul_overflow(tensor.count, int64_t{sizeof(float)}, &bytes)) return -1;
-    if (__builtin_add_overflow(end, bytes, &end)) return -1;
-    tensors.push_back(std::move(tensor));
+    __int128 count = 1;
+    for (const int64_t n : shape) count *= n;
+    const __int128 offset = end;
+    end += count * static_cast<__int128>(sizeof(float));
+    if (end > INT64_MAX) return -1;
+    tensors.push_back({.name = name,
+                       .shape = shape,
+                       .per_layer = tensors.size() >= 2 && tensors.size() < 14,
+                       .count = static_cast<int64_t>(count),
+                       .offset = static_cast<int64_t>(offset)});
   }
-  return end;
+  return static_cast<int64_t>(end);
 }
 
 // "maxT 256, V 50257, ...", for messages about a whole header.

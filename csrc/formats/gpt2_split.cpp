@@ -13,7 +13,7 @@ struct Char {
   size_t bytes;
 };
 
-// The character at `at` < text.size(), by the well-formed sequences of Unicode's table 3-7.
+// The character at `at` < text.size().
 Char char_at(std::string_view text, size_t at) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
   const unsigned char lead = byte(0);
@@ -26,8 +26,8 @@ Char char_at(std::string_view text, size_t at) {
     code_point = code_point << 6 | (byte(i) & 0x3F);
   }
   const bool overlong = (bytes == 3 && code_point < 0x800) || (bytes == 4 && code_point < 0x10000);
-  const bool surrogate = code_point >= 0xD800 && code_point < 0xE000;
-  if (overlong || surrogate || code_point > 0x10FFFF) return {CharClass::other, 1};
+  if (overlong) return {CharClass::other, 1};
+  // Surrogates and values past U+10FFFF are other in any case, in one piece or in several.
   return {char_class(code_point), bytes};
 }
 
@@ -43,15 +43,9 @@ size_t contraction_bytes(std::string_view text) {
 size_t gpt2_piece_end(std::string_view text, size_t begin) {
   if (const size_t bytes = contraction_bytes(text.substr(begin))) return begin + bytes;
 
-  Char next = char_at(text, begin);
-  size_t at = begin;
-  if (text[begin] == ' ' && begin + 1 < text.size()) {
-    const Char second = char_at(text, begin + 1);
-    if (second.kind != CharClass::space) {
-      next = second;
-      at = begin + 1;
-    }
-  }
+  // One space goes with the run behind it, whichever kind that is.
+  size_t at = text[begin] == ' ' && begin + 1 < text.size() ? begin + 1 : begin;
+  Char next = char_at(text, at);
   const CharClass kind = next.kind;
   size_t last = at;  // where the run's last character begins
   for (; next.kind == kind; next = char_at(text, at)) {

@@ -228,7 +228,8 @@ def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
 
     for cell, run in zip(matrix.cells(), metrics, strict=True):
         add("trained by version", run.settings.get("version"))
-        add("matrix products by", run.settings.get("gemm"))
+        gemm = [run.settings[key] for key in ("gemm", "gemm_core") if run.settings.get(key)]
+        add("matrix products by", " ".join(map(str, gemm)) or None)
         record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
         commit = (record.get("git") or {}).get("commit")
         add("code at commit", commit and commit[:12])

@@ -91,7 +91,10 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> str:
             return _checked(path, [(sha256, "was asked for with --sha256")], "remove it", found)
         say(f"{path} is not what was downloaded: fetching it again.")
     _fetch_with_retries(state, path, partial)
-    wanted = [(sha256, "was asked for with --sha256"), (state.announced_sha256, "was announced")]
+    wanted = [
+        (sha256, "was asked for with --sha256"),
+        (state.announced_sha256, "was announced by the server"),
+    ]
     try:
         state.sha256 = _checked(partial, wanted, f"what {url} sent is removed")
     except FormatError:
@@ -204,14 +207,11 @@ def _read_headers(
             raise _Broken("the server's file changed or it cannot resume")
         offset = have
     state.validator, state.bytes = validator, total
+    answers = [*redirects, headers]
     # The hub names the sha256 of a large file in X-Linked-ETag, other stores in ETag itself.
-    announced = None
-    for source in [*redirects, headers]:
-        for key in ("X-Linked-ETag", "ETag"):
-            tag = source.get(key, "").strip('"')
-            if _SHA256.fullmatch(tag):
-                announced = announced or tag
-    state.announced_sha256 = announced
+    tags = [source.get(key, "") for key in ("X-Linked-ETag", "ETag") for source in answers]
+    hashes = [tag.strip('"') for tag in tags if _SHA256.fullmatch(tag.strip('"'))]
+    state.announced_sha256 = hashes[0] if hashes else None
     return offset
 
 

@@ -227,7 +227,7 @@ def _layer_headline(rows: list[LayerComparison], one_seed: bool) -> str:
         won = [row for row in rows if _lower(row.gap) == layer]
         if won:
             where = [f"{row.bandwidth} (by {abs(row.gap.mean):.4f} nats)" for row in won]
-            every = "every bandwidth tried, " if len(won) == len(rows) > 1 else "bandwidth "
+            every = "every bandwidth tried: " if len(won) == len(rows) > 1 else "bandwidth "
             parts.append(f"{layer} ends lower than {other} at {every}{md.listed(where)}")
     if not parts:
         return f"At equal density FC1 and FC2 end at the same loss {scope}."

@@ -41,7 +41,7 @@ class State(StrEnum):
 class Outcome:
     """A trial, judged. `why` says in a few words what a state other than done rests on.
 
-    `val` and `train` are losses by step, as logged.
+    `val`, `train` and `test` are losses by step, as logged.
     """
 
     trial: Trial
@@ -49,6 +49,7 @@ class Outcome:
     why: str
     val: Curve
     train: Curve
+    test: Curve
 
     @property
     def last_step(self) -> int | None:
@@ -133,6 +134,11 @@ class Outcomes:
         values = tuple(o.final for o in self.of(arm) if o.final is not None)
         return Sample(values) if values else None
 
+    def test(self, arm: str) -> Sample | None:
+        """Last test losses of the arm's finished runs, None when there are none."""
+        done = [o.test for o in self.of(arm) if o.state is State.DONE and o.test]
+        return Sample(tuple(curve[max(curve)] for curve in done)) if done else None
+
     def paired(self, *arms: str) -> list[tuple[float, ...]]:
         """Final losses of `arms`, one tuple a seed for which all are done at the same step."""
         found = []
@@ -204,9 +210,10 @@ def _spread(curves: list[Curve]) -> dict[int, Spread]:
 def _judge(arm: Arm, trial: Trial, curves: dict[tuple[str, int | None, str], Curve]) -> Outcome:
     val = curves.get((trial.arm, trial.seed, "val"), {})
     train = curves.get((trial.arm, trial.seed, "train"), {})
+    test = curves.get((trial.arm, trial.seed, "test"), {})
 
     def outcome(state: State, why: str) -> Outcome:
-        return Outcome(trial, state, why, val, train)
+        return Outcome(trial, state, why, val, train, test)
 
     said = f" (recorded as {trial.record}{': ' if trial.message else ''}{trial.message})"
     if trial.record in ("done", "missing", "unrecorded"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from pyllmc.report import markdown as md
@@ -15,12 +15,13 @@ ONE_SEED = (
     "One seed: differences carry no error bars and none is called an effect here. "
     "They describe these runs only."
 )
-# What a settings line says about the model or the files' sizes stands in other tables.
+# What a settings line says about the model, the files or the machine stands elsewhere.
 _ELSEWHERE = {
-    "type", "version", "gemm", "fc1_bandwidth", "fc2_bandwidth", "fc1_kept", "fc1_total",
-    "fc2_kept", "fc2_total", "channels", "layers", "heads", "max_sequence_length", "vocab_size",
-    "padded_vocab_size", "parameters", "train_tokens", "val_tokens", "test_tokens",
-    "val_tokens_evaluated",
+    "type", "version", "gemm", "gemm_core", "memory_bytes", "fc1_bandwidth", "fc2_bandwidth",
+    "fc1_kept", "fc1_total", "fc2_kept", "fc2_total", "channels", "layers", "heads",
+    "max_sequence_length", "vocab_size", "padded_vocab_size", "parameters", "train_tokens",
+    "val_tokens", "test_tokens", "val_tokens_evaluated", "model", "train_data", "val_data",
+    "test_data",
 }  # fmt: skip
 _SEEDS = ("init_seed", "data_seed")
 
@@ -219,9 +220,9 @@ def _against_matrix(experiment: Experiment, outcomes: Outcomes) -> list[str]:
 def _value(value: Any) -> str:
     if value is None:
         return "none"
-    if isinstance(value, float):
-        return f"{value:g}"
-    return str(value) if isinstance(value, (str, Mapping)) else f"{value}"
+    if isinstance(value, bool):
+        return str(int(value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _cell(experiment: Experiment, arm: str, seed: int | None) -> str:

@@ -39,6 +39,7 @@ def summary(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
     """Config | bandwidth | density | final loss | Δ, one row an arm."""
     seeds = len(outcomes.experiment.seeds)
     labels = distinct_labels((group.baseline, *group.arms))
+    tested = any(outcomes.test(arm.name) for arm in (group.baseline, *group.arms))
     rows = []
     for arm in (group.baseline, *group.arms):
         difference = None
@@ -51,11 +52,12 @@ def summary(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
                 md.percent(arm.density),
                 md.mean_sd(outcomes.final(arm.name), seeds),
                 *md.difference(difference, seeds),
+                *([md.mean_sd(outcomes.test(arm.name), seeds)] if tested else []),
                 _remark(arm, group, outcomes, repeats),
             ]
         )
-    header = ["Config", "BW", "Density", "Final val loss", "Δ vs baseline (nats)", "Δ (%)", "Note"]
-    blocks = [md.table(header, rows)]
+    header = ["Config", "BW", "Density", "Final val loss", "Δ vs baseline (nats)", "Δ (%)"]
+    blocks = [md.table([*header, *(["Test loss"] if tested else []), "Note"], rows)]
     if seeds > 1:
         blocks.append(
             "Final val loss: mean ± sample standard deviation over n seeds. Δ: mean of the "

@@ -64,20 +64,31 @@ class Bad(enum.Enum):
         shape(channels=6),
         [str(len(GOOD)), str(checkpoint_bytes(SMALL | {"channels": 6}))],
     )
-    # fcw alone has 4 L C^2 elements: past 2^63 already before the bytes are counted.
+    # fcw alone has 4 L C^2 > 2^63 elements.
     ELEMENTS_OVERFLOW = (
         shape(num_layers=INT32_MAX, num_heads=1, channels=INT32_MAX),
         [str(len(GOOD)), "2^63 or more"],
     )
-    # 2^31 * 2^30 elements fit 63 bits, their bytes do not.
+    # The 2^61 elements of wte fit 63 bits, their bytes do not.
     BYTES_OVERFLOW = (
         shape(padded_vocab_size=INT32_MAX, num_heads=1, channels=2**30),
         [str(len(GOOD)), "2^63 or more"],
     )
-    # Each tensor fits; modulo 2^64 the sum is small again.
+    # No tensor takes more than 2^62 bytes, together they take 3 * 2^62.
     SUM_OVERFLOW = (
-        shape(num_layers=3, num_heads=1, channels=3 * 2**28),
+        shape(num_layers=1, num_heads=1, channels=2**29),
         [str(len(GOOD)), "2^63 or more"],
+    )
+    # The tensors take 2^66 bytes: nothing in 64-bit arithmetic, so the sizes would agree.
+    SUM_WRAPS_TO_ZERO = (
+        lambda data: shape(
+            num_layers=1,
+            num_heads=1,
+            channels=2**30,
+            padded_vocab_size=2**31 - 1,
+            max_seq_len=2**31 - 14,
+        )(data)[:HEADER_BYTES],
+        ["has 1024 bytes", "2^63 or more"],
     )
     # 65536 * 65536 elements are 0 in 32-bit arithmetic.
     ZERO_IN_32_BITS = (

@@ -150,6 +150,14 @@ def test_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "disk" / "model.bin").read_bytes() == checkpoint_file(SMALL)
 
 
+def test_existing_file_keeps_its_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "model.bin"
+    path.write_text("old")
+    path.chmod(0o604)
+    _core.write_checkpoint(path, SMALL, random_tensors(SMALL))
+    assert path.stat().st_mode & 0o777 == 0o604
+
+
 def test_temporary_left_by_a_killed_process_is_no_obstacle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_any_bytes_come_back(tmp_path: Path) -> None:
         b"\xf0\x80\x81\xa1",  # 'a' in four bytes
         b"\xed\xa0\x80",  # a surrogate
         b"\xf4\x90\x80\x80",  # beyond U+10FFFF
+        b"\xf8\x90\x80\x80",  # a letter but for the fifth bit
         b"\xf8\x88\x80\x80\x80",
         b"\xe4\xb8",  # a letter cut short
         b"\xe4\xb8z",

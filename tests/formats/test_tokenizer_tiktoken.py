@@ -94,24 +94,33 @@ def test_random_strings_with_random_vocabularies(tmp_path: Path) -> None:
             assert ours.encode(text) == theirs.encode_ordinary(text), repr(text)
 
 
-def splits(code_points: list[int], tmp_path: Path) -> tuple[list[int], list[int]]:
-    """Ids of each character behind a letter, a number and a sign, both encoders.
-
-    A token of two bytes joins each of those with the first byte of any character, so it shows
-    whether the two stand in one piece.
-    """
+@pytest.fixture
+def probes(tmp_path: Path) -> tuple[Any, tiktoken.Encoding]:
+    """Encoders whose tokens join a letter, a number or a sign with the first byte of any character:
+    they appear where the two stand in one piece, so they show each character's class."""
     joined = [first + bytes([lead]) for first in (b"a", b"1", b"!") for lead in range(256)]
-    ours, theirs = pair([*BYTES, *joined], tmp_path)
-    text = "".join(f"a{c}1{c}!{c} {c}\n" for c in map(chr, code_points))
-    return ours.encode(text), theirs.encode_ordinary(text)
+    return pair([*BYTES, *joined], tmp_path)
 
 
-def test_class_of_every_assigned_character(tmp_path: Path) -> None:
+def test_class_of_every_assigned_character(probes: tuple[Any, tiktoken.Encoding]) -> None:
     """Characters that Python's older tables do not know yet may differ between versions."""
     if tuple(map(int, unicodedata.unidata_version.split("."))) > (16, 0, 0):
         pytest.skip(f"Unicode {unicodedata.unidata_version} is newer than the core's tables, 16.0")
-    categories = ((c, unicodedata.category(chr(c))) for c in range(sys.maxunicode + 1))
+    categories = ((c, unicodedata.category(c)) for c in map(chr, range(sys.maxunicode + 1)))
     known = [c for c, category in categories if category not in ("Cn", "Co", "Cs")]
-    ours, theirs = splits(known, tmp_path)
     assert len(known) > 140_000
-    assert ours == theirs
+    ours, theirs = probes
+    text = "".join(f"a{c}1{c}!{c} {c}\n" for c in known)
+    assert ours.encode(text) == theirs.encode_ordinary(text)
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [("a", 141_028), ("1", 1_911)], ids=["letters", "numbers"]
+)
+def test_number_of_characters_in_a_class_is_unicode_16s(
+    first: str, count: int, probes: tuple[Any, tiktoken.Encoding]
+) -> None:
+    ours, _ = probes
+    characters = (chr(c) for c in range(sys.maxunicode + 1) if not 0xD800 <= c < 0xE000)
+    ids = ours.encode("\n".join(first + c for c in characters))
+    assert sum(id >= 256 for id in ids) == count

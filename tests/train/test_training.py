@@ -5,6 +5,7 @@ import pytest
 from oracle import adamw, data_order, gpt2
 
 from pyllmc._core import Trainer
+from pyllmc.errors import DivergedError
 
 STEPS = 10
 LR = 1e-3
@@ -149,3 +150,19 @@ def test_assigned_values_are_projected_onto_the_pattern(files):
     shared = parameter.packed()
     shared[0, 0] = 5
     assert parameter.dense()[0, 0] == 5
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_divergence_stops_before_the_update(files, value):
+    trainer = make_trainer(files, {})
+    trainer.step()
+    parameters = {p.name: p for p in trainer.parameters()}
+    parameters["lnfb"].packed()[3] = value
+    before = {name: p.dense() for name, p in parameters.items()}
+    moments = trainer.optimizer_state()
+    with pytest.raises(DivergedError, match="step 1"):
+        trainer.step()
+    for name, parameter in parameters.items():
+        np.testing.assert_array_equal(parameter.dense(), before[name])
+        for slot, arrays in trainer.optimizer_state().items():
+            np.testing.assert_array_equal(arrays[name], moments[slot][name])
