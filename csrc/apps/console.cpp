@@ -1,0 +1,199 @@
+#include "apps/console.h"
+
+#include <cinttypes>
+#include <cstdio>
+#include <sys/stat.h>
+
+#include "core/gemm.h"
+
+namespace pyllmc {
+namespace {
+
+constexpr int kNameWidth = 21, kValueWidth = 50;
+
+void rule() {
+  std::printf("+-%s-+-%s-+\n", std::string(kNameWidth, '-').c_str(),
+              std::string(kValueWidth, '-').c_str());
+}
+void row(const std::string& name, const std::string& value) {
+  std::printf("| %-*s | %-*s |\n", kNameWidth, name.c_str(), kValueWidth, value.c_str());
+}
+void row(const std::string& name, int64_t value) { row(name, std::to_string(value)); }
+void row(const std::string& name, double value) { row(name, message(value)); }
+
+// 28768 -> "28,768"
+std::string with_commas(int64_t value) {
+  std::string digits = std::to_string(value);
+  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
+    digits.insert(static_cast<size_t>(at), ",");
+  }
+  return digits;
+}
+
+std::string or_none(const std::string& text) { return text.empty() ? "none" : text; }
+
+std::string clock_text(double seconds) {
+  const auto whole = static_cast<int64_t>(seconds + 0.5);
+  char text[32];
+  if (whole >= 3600) {
+    std::snprintf(text, sizeof text, "%" PRId64 ":%02" PRId64 ":%02" PRId64, whole / 3600,
+                  whole / 60 % 60, whole % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%" PRId64 ":%02" PRId64, whole / 60, whole % 60);
+  }
+  return text;
+}
+
+const char* sparsity_mode(const TrainSettings& s) {
+  if (s.fc1_bandwidth && s.fc2_bandwidth) return "BANDED (FC1 + FC2)";
+  if (s.fc1_bandwidth) return "BANDED (FC1 only)";
+  if (s.fc2_bandwidth) return "BANDED (FC2 only)";
+  return "DENSE (no sparsity)";
+}
+
+void mask_rows(const std::string& layer, const Pattern& pattern, int64_t layers) {
+  if (pattern.bandwidth() == 0) {
+    row(layer, std::string("DENSE (bandwidth=0)"));
+    return;
+  }
+  char density[64];
+  std::snprintf(density, sizeof density, "bandwidth=%" PRId64 ", density=%.1f%%",
+                pattern.bandwidth(), 100 * pattern.density());
+  row(layer + " banded mask", std::string(density));
+  row(layer + " connections", with_commas(pattern.kept() * layers) + " / " +
+                                  with_commas(pattern.total() * layers) + " (per layer: " +
+                                  with_commas(pattern.kept()) + " / " +
+                                  with_commas(pattern.total()) + ")");
+}
+
+void say_when_dense(const char* layer, const Pattern& pattern) {
+  if (pattern.bandwidth() == 0 || !pattern.is_dense()) return;
+  std::printf("note: %s bandwidth %" PRId64 " keeps %s of %s entries: this layer is dense\n", layer,
+              pattern.bandwidth(), with_commas(pattern.kept()).c_str(),
+              with_commas(pattern.total()).c_str());
+}
+
+}  // namespace
+
+void Console::started(const TrainFacts& f) {
+  const TrainSettings& s = f.settings;
+  steps_ = s.steps;
+  parameters_ = f.parameters;
+  rule();
+  row("Parameter", std::string("Value"));
+  rule();
+  row("FC1 bandwidth", s.fc1_bandwidth);
+  row("FC2 bandwidth", s.fc2_bandwidth);
+  row("Sparsity mode", std::string(sparsity_mode(s)));
+  row("model path", s.model);
+  row("checkpoint path", or_none(s.checkpoint));
+  row("checkpoint_every", s.checkpoint_every);
+  row("train data pattern", s.train_data);
+  row("val data pattern", s.val_data);
+  row("test data pattern", or_none(s.test_data));
+  row("output log file", or_none(s.log));
+  row("tokenizer", or_none(f.tokenizer));
+  row("max_steps", s.steps);
+  row("batch size B", s.batch_size);
+  row("accumulate", s.accumulate);
+  row("sequence length T", *s.sequence_length);
+  row("learning rate", s.learning_rate);
+  row("warmup", s.warmup);
+  row("schedule", s.min_lr ? message("cosine to ", *s.min_lr) : std::string("constant"));
+  row("weight decay", s.weight_decay);
+  row("gradient clipping", s.grad_clip > 0 ? message(s.grad_clip) : std::string("off"));
+  row("val_loss_every", s.val_every);
+  row("val_max_steps", s.val_batches);
+  row("sample_every", s.sample_every);
+  row("genT", s.sample_length);
+  row("init seed, data seed", message(*s.init_seed, ", ", s.data_seed));
+  rule();
+  row("device", std::string("cpu"));
+  row("threads", static_cast<int64_t>(s.threads));
+  row("matrix product", message(gemm_library().name, " ", gemm_library().core));
+  rule();
+  row("max_sequence_length T", f.config.max_seq_len);
+  row("vocab_size V", f.config.vocab_size);
+  row("padded_vocab_size Vp", f.config.padded_vocab_size);
+  row("num_layers L", f.config.num_layers);
+  row("num_heads NH", f.config.num_heads);
+  row("channels C", f.config.channels);
+  row("num_parameters", f.parameters);
+  rule();
+  if (s.fc1_bandwidth || s.fc2_bandwidth) {
+    mask_rows("FC1", f.fc1, f.config.num_layers);
+    mask_rows("FC2", f.fc2, f.config.num_layers);
+    row("Mask mode", std::string(s.mask_init ? "initial weights + gradients + post-update"
+                                             : "gradients + post-update only"));
+    rule();
+  }
+  row("train_num_batches", f.train_batches);
+  row("val_num_batches", f.val_batches_used);
+  rule();
+  for (const MemoryNeed& need : f.memory) row("memory: " + need.purpose, bytes_text(need.bytes));
+  row("memory: all", message(bytes_text(total_bytes(f.memory)), " of ",
+                             bytes_text(f.memory_available), " free"));
+  rule();
+  say_when_dense("FC1", f.fc1);
+  say_when_dense("FC2", f.fc2);
+  const bool fc1_dense = f.fc1.is_dense(), fc2_dense = f.fc2.is_dense();
+  if ((s.fc1_bandwidth || s.fc2_bandwidth) && fc1_dense && fc2_dense) {
+    const Pattern& widest = s.fc1_bandwidth ? f.fc1 : f.fc2;
+    std::printf("bandwidth %" PRId64 " keeps %s of %s entries: this run is dense\n",
+                widest.bandwidth(), with_commas(widest.kept()).c_str(),
+                with_commas(widest.total()).c_str());
+  }
+  std::fflush(stdout);
+}
+
+void Console::validated(int64_t step, const Loss& loss) {
+  std::printf("val loss %.6f (step %" PRId64 ", %s tokens)\n", loss.mean(), step,
+              with_commas(loss.count).c_str());
+  std::fflush(stdout);
+}
+
+void Console::stepped(const StepResult& r, double seconds, int64_t tokens) {
+  if (r.step > 0) {
+    ++timed_steps_;
+    timed_seconds_ += seconds;
+  }
+  const double average =
+      timed_steps_ ? timed_seconds_ / static_cast<double>(timed_steps_) : seconds;
+  const std::string left = clock_text(average * static_cast<double>(steps_ - r.step - 1));
+  std::printf("step %4" PRId64 "/%" PRId64 ": train loss %.6f (%.3f ms, %.0f tok/s, %s left)\n",
+              r.step + 1, steps_, r.loss, seconds * 1e3, static_cast<double>(tokens) / seconds,
+              left.c_str());
+  std::fflush(stdout);
+}
+
+void Console::sampled(int64_t, const std::string& text) {
+  std::printf("generating:\n---\n%s\n---\n", text.c_str());
+  std::fflush(stdout);
+}
+
+void Console::saved(int64_t, const std::string& path) {
+  struct stat info{};
+  const double mib = stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) / (1 << 20)
+                                                    : 0;
+  std::printf("saving checkpoint to %s\n", path.c_str());
+  std::printf("checkpoint saved (%" PRId64 " parameters, %.2f MB)\n", parameters_, mib);
+  std::fflush(stdout);
+}
+
+void Console::tested(int64_t step, const Loss& loss) {
+  std::printf("test loss %.6f (step %" PRId64 ", %s tokens)\n", loss.mean(), step,
+              with_commas(loss.count).c_str());
+}
+
+void Console::ended(int64_t step, EndStatus status) {
+  if (timed_steps_) {
+    std::printf("total average iteration time: %.6f ms\n",
+                1e3 * timed_seconds_ / static_cast<double>(timed_steps_));
+  }
+  if (status == EndStatus::interrupted) {
+    std::printf("interrupted after %" PRId64 " of %" PRId64 " updates\n", step, steps_);
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace pyllmc

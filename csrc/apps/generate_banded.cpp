@@ -1,0 +1,150 @@
+// generate_banded: writes text with a checkpoint.
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <random>
+
+#include "apps/flags.h"
+#include "apps/program.h"
+#include "core/error.h"
+#include "core/threads.h"
+#include "formats/tokenizer.h"
+#include "models/gpt2_checkpoint.h"
+#include "train/sampler.h"
+
+namespace {
+
+struct Choices {
+  std::string checkpoint = "checkpoint_banded.bin";
+  std::string prompt;
+  std::string tokenizer;
+  int64_t tokens = 256;
+  int64_t seed = 0;
+  double temperature = 1;
+  int64_t top_k = 0;
+  int64_t threads = 0;
+};
+
+pyllmc::Flags flags_for(Choices& c) {
+  pyllmc::Flags flags(
+      "generate_banded", "Continues a prompt with a model or checkpoint of train_banded or llm.c.",
+      "Example:\n  generate_banded -e checkpoint_banded.bin -n 128 -p \"Once upon a time\"\n",
+      "The text goes to stdout, everything else to stderr.\n"
+      "Exit codes: 0 done, 2 usage, 4 bad file.\n");
+  flags.group("Text");
+  flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
+  flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");
+  flags.number("", "temperature", &c.temperature, "of the softmax; 0 = the likeliest token always");
+  flags.integer("", "top-k", &c.top_k, "draw from the K likeliest tokens; 0 = from all");
+  flags.integer("s", "seed", &c.seed, "of the draws; 0 = another one every time");
+  flags.group("Files and machine");
+  flags.text("e", "checkpoint", &c.checkpoint, "FILE", "model or checkpoint");
+  flags.text("", "tokenizer", &c.tokenizer, "FILE", "tokenizer file",
+             "the only one of the right size beside the checkpoint, in . or data/*");
+  flags.integer("", "threads", &c.threads, "threads", "all processors");
+  return flags;
+}
+
+// Tokenizer files of the model's vocabulary size, in a fixed order of folders and names.
+std::string find_tokenizer(const Choices& c, int64_t vocab) {
+  namespace fs = std::filesystem;
+  if (!c.tokenizer.empty()) return c.tokenizer;
+  std::vector<fs::path> folders = {fs::path(c.checkpoint).parent_path(), "."};
+  if (folders[0].empty()) folders.erase(folders.begin());
+  std::error_code ignored;
+  std::vector<fs::path> prepared;
+  for (const auto& entry : fs::directory_iterator("data", ignored)) prepared.push_back(entry.path());
+  std::sort(prepared.begin(), prepared.end());
+  folders.insert(folders.end(), prepared.begin(), prepared.end());
+  for (const fs::path& folder : folders) {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
+      const std::string name = entry.path().filename().string();
+      if (name.ends_with("tokenizer.bin")) files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    for (const fs::path& file : files) {
+      if (pyllmc::Tokenizer::open(file.string()).vocab_size() == vocab) return file.string();
+    }
+  }
+  return "";
+}
+
+int generate(int argc, char** argv) {
+  Choices c;
+  const pyllmc::Flags flags = flags_for(c);
+  switch (flags.parse(argc, argv)) {
+    case pyllmc::Flags::Outcome::help:
+      std::fputs(flags.help().c_str(), stdout);
+      return 0;
+    case pyllmc::Flags::Outcome::version:
+      std::printf("generate_banded %s\n", pyllmc::version());
+      return 0;
+    case pyllmc::Flags::Outcome::run:
+      break;
+  }
+  if (c.tokens < 1) throw pyllmc::UsageError(pyllmc::message("--tokens is ", c.tokens,
+                                                             ", it must be 1 or more"));
+  if (c.top_k < 0 || !(c.temperature >= 0) || c.seed < 0 || c.threads < 0 || c.threads > 4096) {
+    throw pyllmc::UsageError(
+        "--top-k, --temperature, --seed and --threads must be 0 or more (threads at most 4096)");
+  }
+  const pyllmc::CheckpointFile file = pyllmc::CheckpointFile::open(c.checkpoint);
+  const std::string tokenizer_path = find_tokenizer(c, file.config().vocab_size);
+  if (tokenizer_path.empty()) {
+    throw pyllmc::UsageError(pyllmc::message(
+        "no tokenizer of ", file.config().vocab_size, " tokens was found beside ", c.checkpoint,
+        ", in . or in data/*; name one with --tokenizer FILE ('pyllmc data prepare' writes it)"));
+  }
+  const pyllmc::Tokenizer tokenizer = pyllmc::Tokenizer::open(tokenizer_path);
+  if (tokenizer.vocab_size() != file.config().vocab_size) {
+    throw pyllmc::FormatError(pyllmc::message(tokenizer_path, " holds ", tokenizer.vocab_size(),
+                                              " tokens, the model's vocabulary has ",
+                                              file.config().vocab_size));
+  }
+  const auto model = pyllmc::load_gpt2(file);
+  const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
+  std::fprintf(stderr, "model %s: %lld parameters, C = %lld, L = %lld, maxT = %lld, step %lld\n",
+               c.checkpoint.c_str(), static_cast<long long>(model->parameters().numbers()),
+               static_cast<long long>(file.config().channels),
+               static_cast<long long>(file.config().num_layers),
+               static_cast<long long>(file.config().max_seq_len),
+               static_cast<long long>(file.meta().step));
+  if (file.meta().has_meta) {
+    std::fprintf(stderr, "density recorded: FC1 %.1f%% (%s), FC2 %.1f%% (%s)\n",
+                 100 * model->fc1_pattern().density(), model->fc1_pattern().text().c_str(),
+                 100 * model->fc2_pattern().density(), model->fc2_pattern().text().c_str());
+  } else {
+    std::fprintf(stderr, "density recorded: none (a plain llm.c file)\n");
+  }
+  std::fprintf(stderr, "tokenizer %s, seed %llu\n", tokenizer_path.c_str(),
+               static_cast<unsigned long long>(seed));
+
+  std::vector<int32_t> prompt = {tokenizer.eot()};
+  for (int32_t token : tokenizer.encode(c.prompt)) prompt.push_back(token);
+  std::fputs(c.prompt.c_str(), stdout);
+  std::fflush(stdout);
+  const int threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
+  const auto begin = std::chrono::steady_clock::now();
+  const int64_t drawn = pyllmc::generate(
+      *model, threads, prompt, c.tokens,
+      {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
+        const std::string_view bytes = tokenizer.decode(token);
+        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+        std::fflush(stdout);
+      });
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  std::fputs("\n", stdout);
+  std::fflush(stdout);
+  std::fprintf(stderr, "%lld tokens in %.2f s, %.0f tokens/s", static_cast<long long>(drawn),
+               took.count(), static_cast<double>(drawn) / took.count());
+  std::fputs(drawn < c.tokens ? " (the model has room for no more)\n" : "\n", stderr);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return pyllmc::run_program("generate_banded", [&] { return generate(argc, argv); });
+}

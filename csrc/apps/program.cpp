@@ -1,0 +1,34 @@
+#include "apps/program.h"
+
+#include <cstdio>
+#include <new>
+
+#include "core/error.h"
+
+#ifndef PYLLMC_VERSION
+#define PYLLMC_VERSION "unknown"
+#endif
+
+namespace pyllmc {
+
+int run_program(const char* program, const std::function<int()>& body) {
+  const auto say = [&](const char* sentence) {
+    std::fflush(stdout);
+    std::fprintf(stderr, "%s: %s\n", program, sentence);
+  };
+  try {
+    return body();
+  } catch (const Error& error) {
+    say(error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    say("out of memory; use a smaller batch, sequence or model");
+  } catch (const std::exception& error) {
+    say(error.what());
+  }
+  return static_cast<int>(ExitCode::failed);
+}
+
+const char* version() { return PYLLMC_VERSION; }
+
+}  // namespace pyllmc

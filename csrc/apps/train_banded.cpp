@@ -1,0 +1,139 @@
+// train_banded: trains a GPT-2 with banded MLP weights on token files.
+#include <csignal>
+#include <cstdio>
+#include <optional>
+
+#include "apps/console.h"
+#include "apps/flags.h"
+#include "apps/program.h"
+#include "core/error.h"
+#include "train/log_writer.h"
+#include "train/session.h"
+
+namespace {
+
+using pyllmc::TrainSettings;
+
+// The signal that asked for a stop, 0 while there is none.
+volatile std::sig_atomic_t stop_signal = 0;
+
+void on_signal(int signal) {
+  stop_signal = signal;
+  std::signal(signal, SIG_DFL);  // the second one stops at once
+}
+
+struct Choices {
+  TrainSettings settings;
+  int64_t threads = 0;
+  int64_t mask_init = 1;
+  bool dense = false;
+};
+
+pyllmc::Flags flags_for(Choices& choices) {
+  TrainSettings& s = choices.settings;
+  pyllmc::Flags flags(
+      "train_banded",
+      "Trains a GPT-2 whose MLP weights are dense or banded, from an llm.c checkpoint, on token\n"
+      "files, on this machine's processors.",
+      "Examples:\n"
+      "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
+      "      -o logs/log_fc1_bw512.txt\n"
+      "  train_banded -w 256 -e model.bin -c checkpoint_banded.bin -n 2000\n",
+      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at once.\n"
+      "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (loss or gradient not\n"
+      "finite; stopped before the update), 4 bad file, 75 stopped by SIGTERM after saving, 130 "
+      "stopped by Ctrl-C.\n");
+  flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
+  flags.integer("1w", "fc1-bandwidth", &s.fc1_bandwidth,
+                "bandwidth of FC1, the up-projection C -> 4C");
+  flags.integer("2", "fc2-bandwidth", &s.fc2_bandwidth,
+                "bandwidth of FC2, the down-projection 4C -> C");
+  flags.action("d", "dense", "1 = no band at all, whatever -1, -2 and -w say", "0",
+               [&choices](int64_t value) { choices.dense = value != 0; });
+  flags.integer("", "mask-init", &choices.mask_init,
+                "1 = mask the initial weights too, 0 = the first step is dense");
+  flags.group("Files");
+  flags.text("e", "model", &s.model, "FILE", "model or checkpoint to start from");
+  flags.text("c", "checkpoint", &s.checkpoint, "FILE", "checkpoint to write at the end", "none");
+  flags.integer("k", "checkpoint-every", &s.checkpoint_every, "also every N updates; 0 = no");
+  flags.text("i", "train-data", &s.train_data, "GLOB", "token files to train on");
+  flags.text("j", "val-data", &s.val_data, "GLOB", "token files to validate on");
+  flags.text("", "test-data", &s.test_data, "GLOB", "token files for one test loss at the end",
+             "none");
+  flags.text("o", "log", &s.log, "FILE", "log of losses; FILE.jsonl beside it holds everything",
+             "none");
+  flags.text("", "tokenizer", &s.tokenizer, "FILE", "tokenizer for samples",
+             "beside the training data");
+  flags.group("Training");
+  flags.integer("n", "steps", &s.steps, "updates; 0 = none, negative = one epoch");
+  flags.integer("b", "batch-size", &s.batch_size, "sequences of a batch, B");
+  flags.integer("t", "sequence-length", &s.sequence_length, "tokens of a sequence, T",
+                "min(1024, maxT)");
+  flags.integer("", "accumulate", &s.accumulate, "batches summed into one update");
+  flags.number("l", "learning-rate", &s.learning_rate, "learning rate of AdamW");
+  flags.integer("", "warmup", &s.warmup, "updates of linear warm-up");
+  flags.number("", "min-lr", &s.min_lr, "cosine decay to this rate at -n", "constant rate");
+  flags.number("", "weight-decay", &s.weight_decay, "of matrices, embeddings included");
+  flags.number("", "grad-clip", &s.grad_clip, "norm to clip the masked gradient to; 0 = off");
+  flags.group("Validation and samples");
+  flags.integer("v", "val-every", &s.val_every, "validate every N updates; 0 = first and last");
+  flags.integer("m", "val-batches", &s.val_batches, "batches of a validation, always the first");
+  flags.integer("s", "sample-every", &s.sample_every, "sample every N updates; 0 = at the end");
+  flags.integer("g", "sample-length", &s.sample_length, "tokens of a sample; 0 = none");
+  flags.group("Seeds and machine");
+  flags.action("", "seed", "both seeds below", "", [&s](int64_t value) {
+    s.init_seed = value;
+    s.data_seed = value;
+  });
+  flags.integer("", "init-seed", &s.init_seed, "seed of samples, recorded in the checkpoint",
+                "the model file's, else 1337");
+  flags.integer("", "data-seed", &s.data_seed, "seed of the order of the training data");
+  flags.integer("", "threads", &choices.threads, "threads; results do not depend on it",
+                "all processors");
+  return flags;
+}
+
+int train(int argc, char** argv) {
+  Choices choices;
+  const pyllmc::Flags flags = flags_for(choices);
+  switch (flags.parse(argc, argv)) {
+    case pyllmc::Flags::Outcome::help:
+      std::fputs(flags.help().c_str(), stdout);
+      return 0;
+    case pyllmc::Flags::Outcome::version:
+      std::printf("train_banded %s\n", pyllmc::version());
+      return 0;
+    case pyllmc::Flags::Outcome::run:
+      break;
+  }
+  TrainSettings& settings = choices.settings;
+  if (choices.mask_init != 0 && choices.mask_init != 1) {
+    throw pyllmc::UsageError(
+        pyllmc::message("--mask-init is ", choices.mask_init, ", it must be 0 or 1"));
+  }
+  if (choices.threads > 4096) {
+    throw pyllmc::UsageError(pyllmc::message("--threads is ", choices.threads, ", at most 4096"));
+  }
+  settings.mask_init = choices.mask_init == 1;
+  if (choices.dense) settings.fc1_bandwidth = settings.fc2_bandwidth = 0;
+  settings.threads = static_cast<int>(choices.threads);
+
+  pyllmc::TrainSession session(settings);
+  pyllmc::Console console;
+  std::vector<pyllmc::TrainObserver*> observers = {&console};
+  std::optional<pyllmc::LogWriter> log;
+  if (!settings.log.empty()) observers.push_back(&log.emplace(settings.log));
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  const pyllmc::EndStatus status =
+      session.run(observers, [] { return stop_signal != 0; });
+  if (status != pyllmc::EndStatus::interrupted) return 0;
+  return static_cast<int>(stop_signal == SIGTERM ? pyllmc::ExitCode::preempted
+                                                 : pyllmc::ExitCode::interrupted);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return pyllmc::run_program("train_banded", [&] { return train(argc, argv); });
+}

@@ -1,0 +1,149 @@
+#include "train/log_writer.h"
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "core/gemm.h"
+#include "core/json.h"
+
+#ifndef PYLLMC_VERSION
+#define PYLLMC_VERSION "unknown"
+#endif
+
+namespace pyllmc {
+namespace {
+
+std::string jsonl_beside(const std::string& path) {
+  const std::string suffix = ".txt";
+  const bool has_suffix =
+      path.size() > suffix.size() && path.compare(path.size() - 4, 4, suffix) == 0;
+  return (has_suffix ? path.substr(0, path.size() - 4) : path) + ".jsonl";
+}
+
+std::FILE* open_file(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "wb");
+  if (!file) throw WriteError(message("cannot open the log ", path, ": ", std::strerror(errno)));
+  return file;
+}
+
+const char* text_of(EndStatus status) {
+  switch (status) {
+    case EndStatus::done:
+      return "done";
+    case EndStatus::diverged:
+      return "diverged";
+    case EndStatus::interrupted:
+      return "interrupted";
+  }
+  return "";
+}
+
+}  // namespace
+
+LogWriter::LogWriter(const std::string& path) : text_path_(path), json_path_(jsonl_beside(path)) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (!folder.empty()) std::filesystem::create_directories(folder, error);
+  if (error) {
+    throw WriteError(message("cannot make the folder ", folder.string(), ": ", error.message()));
+  }
+  text_file_ = open_file(text_path_);
+  json_file_ = open_file(json_path_);
+}
+
+LogWriter::~LogWriter() {
+  if (text_file_) std::fclose(text_file_);
+  if (json_file_) std::fclose(json_file_);
+}
+
+// Every line is flushed: whoever watches the run reads the files.
+void LogWriter::write(std::FILE* file, const std::string& path, const std::string& line) {
+  if (std::fputs((line + "\n").c_str(), file) < 0 || std::fflush(file) != 0) {
+    throw WriteError(message("cannot write to the log ", path, ": ", std::strerror(errno)));
+  }
+}
+
+void LogWriter::text(int64_t step, const char* key, double loss) {
+  char line[96];
+  std::snprintf(line, sizeof line, "s:%lld %s:%.4f", static_cast<long long>(step), key, loss);
+  write(text_file_, text_path_, line);
+}
+
+void LogWriter::started(const TrainFacts& f) {
+  const TrainSettings& s = f.settings;
+  JsonLine line("settings");
+  line.add("version", std::string_view(PYLLMC_VERSION))
+      .add("model", s.model)
+      .add("train_data", s.train_data)
+      .add("val_data", s.val_data)
+      .add("steps", s.steps)
+      .add("batch_size", s.batch_size)
+      .add("sequence_length", *s.sequence_length)
+      .add("accumulate", s.accumulate)
+      .add("learning_rate", s.learning_rate)
+      .add("warmup", s.warmup);
+  s.min_lr ? line.add("min_lr", *s.min_lr) : line.add_null("min_lr");
+  line.add("weight_decay", s.weight_decay)
+      .add("grad_clip", s.grad_clip)
+      .add("fc1_bandwidth", s.fc1_bandwidth)
+      .add("fc2_bandwidth", s.fc2_bandwidth)
+      .add("mask_init", s.mask_init)
+      .add("init_seed", *s.init_seed)
+      .add("data_seed", s.data_seed)
+      .add("threads", static_cast<int64_t>(s.threads))
+      .add("gemm", gemm_library().name)
+      .add("gemm_core", gemm_library().core)
+      .add("channels", f.config.channels)
+      .add("layers", f.config.num_layers)
+      .add("heads", f.config.num_heads)
+      .add("max_sequence_length", f.config.max_seq_len)
+      .add("vocab_size", f.config.vocab_size)
+      .add("padded_vocab_size", f.config.padded_vocab_size)
+      .add("parameters", f.parameters)
+      .add("fc1_kept", f.fc1.kept())
+      .add("fc1_total", f.fc1.total())
+      .add("fc2_kept", f.fc2.kept())
+      .add("fc2_total", f.fc2.total())
+      .add("train_tokens", f.train_tokens)
+      .add("val_tokens", f.val_tokens)
+      .add("val_tokens_evaluated", f.val_batches_used * s.batch_size * *s.sequence_length)
+      .add("memory_bytes", total_bytes(f.memory));
+  json(line.text());
+}
+
+void LogWriter::validated(int64_t step, const Loss& loss) {
+  text(step, "tel", loss.mean());
+  json(JsonLine("val").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+}
+
+void LogWriter::stepped(const StepResult& r, double seconds, int64_t tokens) {
+  text(r.step, "trl", r.loss);
+  json(JsonLine("train")
+           .add("step", r.step)
+           .add("loss", r.loss)
+           .add("lr", r.learning_rate)
+           .add("grad_norm", r.gradient_norm)
+           .add("ms", seconds * 1e3)
+           .add("tokens_per_second", static_cast<double>(tokens) / seconds)
+           .text());
+}
+
+void LogWriter::sampled(int64_t step, const std::string& text) {
+  json(JsonLine("sample").add("step", step).add("text", text).text());
+}
+
+void LogWriter::saved(int64_t step, const std::string& path) {
+  json(JsonLine("checkpoint").add("step", step).add("path", path).text());
+}
+
+void LogWriter::tested(int64_t step, const Loss& loss) {
+  text(step, "tsl", loss.mean());
+  json(JsonLine("test").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+}
+
+void LogWriter::ended(int64_t step, EndStatus status) {
+  json(JsonLine("end").add("step", step).add("status", std::string_view(text_of(status))).text());
+}
+
+}  // namespace pyllmc
