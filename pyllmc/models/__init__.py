@@ -1,0 +1,1 @@
+"""Models on disk: initial weights and what a file holds."""
