@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 import subprocess
 import sys
@@ -153,6 +154,18 @@ def test_file_cut_at_any_tensor_boundary_is_refused(tmp_path: Path) -> None:
             refuse(put(path, GOOD[:length]), [f"has {length} bytes"])
         at += 4 * int(np.prod(dimensions))
     assert at == len(GOOD)
+
+
+def test_file_of_the_size_that_64_bit_products_give_is_refused(tmp_path: Path) -> None:
+    config = SMALL | {"num_layers": 16, "num_heads": 1, "channels": 2**30}
+    path = put(tmp_path / "model.bin", checkpoint_header(config).tobytes())
+    sizes = [math.prod(dimensions) % 2**64 for dimensions in tensor_shapes(config).values()]
+    assert sizes.count(0) == 4  # qkvw, attprojw, fcw and fcprojw
+    try:
+        os.truncate(path, HEADER_BYTES + 4 * sum(sizes))  # 1 TB of hole
+    except OSError as error:
+        pytest.skip(f"this file system takes no file of 1 TB: {error}")
+    refuse(path, ["2^63 or more"])
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:
