@@ -28,7 +28,7 @@ def file_sha256(path: Path) -> str:
         with open(path, "rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise FormatError(f"{path} cannot be read ({error.strerror}); it is an input") from error
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def data_fingerprint(pattern: str) -> str | None:

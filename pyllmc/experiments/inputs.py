@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from pyllmc import _core
 from pyllmc.errors import FormatError, UsageError
@@ -103,7 +104,7 @@ def make_model(matrix: Matrix, seed: int | None) -> None:
     )
 
 
-def _recipe(matrix: Matrix, seed: int | None) -> dict[str, object]:
+def _recipe(matrix: Matrix, seed: int | None) -> dict[str, Any]:
     recipe = asdict(matrix.model)
     del recipe["file"]
     return recipe if seed is None else {**recipe, "seed": seed}

@@ -105,11 +105,13 @@ def _changes(matrix: Matrix, cell: Cell, config: Configuration) -> list[str]:
 
 
 def _to_make(matrix: Matrix, cell: Cell) -> str:
-    missing = missing_data(cell.run.data)
-    model = matrix.model_path(cell.seed)
-    if not model.exists():
-        missing.append(str(model))
-    return f"; still to be made: {', '.join(missing)}" if missing else ""
+    model, data = matrix.model_path(cell.seed), missing_data(cell.run.data)
+    made = [] if model.exists() else [str(model)]
+    if cell.run.data.prepare is None:
+        made += [f"{name} (missing, and not the matrix's to make)" for name in data]
+    else:
+        made += data
+    return f"; needs {', '.join(made)}" if made else ""
 
 
 def outcome(matrix: Matrix, run: Run, seed: int | None) -> str:

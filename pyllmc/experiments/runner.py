@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Self
@@ -75,7 +75,7 @@ def _matches(cell: Cell, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in (cell.name, cell.run.name))
 
 
-def job_threads(matrix: Matrix, cell: Cell, options: Options) -> int:
+def job_threads(cell: Cell, options: Options) -> int:
     """Threads that a cell's program gets."""
     given = options.threads or cell.run.settings.get("threads")
     return int(given) if given else max(1, len(os.sched_getaffinity(0)) // options.jobs)
@@ -83,15 +83,10 @@ def job_threads(matrix: Matrix, cell: Cell, options: Options) -> int:
 
 def job_command(matrix: Matrix, cell: Cell, options: Options) -> list[str]:
     """The command line that `run_matrix` starts for a cell."""
-    return command(matrix, cell, options.program, job_threads(matrix, cell, options))
+    return command(matrix, cell, options.program, job_threads(cell, options))
 
 
-def run_matrix(
-    matrix: Matrix,
-    cells: Sequence[Cell],
-    options: Options,
-    show: Callable[[Board], Display] = make_display,
-) -> Outcome:
+def run_matrix(matrix: Matrix, cells: Sequence[Cell], options: Options) -> Outcome:
     """Runs what is not finished among `cells`; one that fails stops no other.
 
     Raises UsageError, before anything is run, when a finished cell's configuration has changed or
@@ -104,7 +99,7 @@ def run_matrix(
         _refuse(steps)
         board = Board.of(matrix, steps, options.jobs)
         engine = LocalPool(options.jobs)
-        with _StopRequests() as stop, show(board) as display:
+        with _StopRequests() as stop, make_display(board) as display:
             for step in steps:
                 if step.action == BUSY:
                     display.say(f"{step.cell.name}: left alone, {step.reason}")

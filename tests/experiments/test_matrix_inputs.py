@@ -53,7 +53,7 @@ def test_built_in_data_are_made_when_they_are_missing(
     monkeypatch.setattr(inputs, "_RANDOM_TOKENS", 1000)
     lab.edit('train = "data/t_train.bin"', f'train = "data/{name}_train.bin"')
     lab.edit('val = "data/t_val.bin"', f'val = "data/{name}_val.bin"\nprepare = "{name}"')
-    assert f"still to be made: data/{name}_train.bin" in lab.run("--dry-run").stdout
+    assert f"needs data/{name}_train.bin" in lab.run("--dry-run").stdout
     assert lab.starts() == []
     assert lab.run("--only", "dense").exit_code == 0
     assert lab.state("dense")["state"] == "done"

@@ -303,7 +303,6 @@ def test_status_and_list_count_the_cells(lab: Lab) -> None:
 
 
 def test_models_made_by_the_matrix_follow_its_recipe(lab: Lab) -> None:
-    pytest.importorskip("pyllmc.models.init")
     (lab.folder / "model.bin").unlink()
     assert lab.run().exit_code == 0
     first = (lab.folder / "model.bin").read_bytes()
