@@ -80,19 +80,7 @@ std::string describe(const Gpt2Config& c) {
                  c.num_heads, ", C ", c.channels, ", Vp ", c.padded_vocab_size);
 }
 
-int64_t usable_layout(const Gpt2Config& config, std::vector<CheckpointTensor>& tensors) {
-  if (const std::string problem = config_problem(config); !problem.empty()) {
-    throw UsageError(message("the model has ", problem));
-  }
-  const int64_t bytes = lay_out(config, tensors);
-  if (bytes < 0) {
-    throw UsageError(message("a model of ", describe(config),
-                             " takes 2^63 bytes or more, expected less; use smaller sizes"));
-  }
-  return bytes;
-}
-
-void check_range(const char* name, int64_t value, int64_t last) {
+void check_slot(const char* name, int64_t value, int64_t last) {
   if (value < 0 || value > last) {
     throw UsageError(message("the checkpoint's ", name, " is ", value, ", expected 0 to ", last,
                              " to fit its header slot"));
@@ -126,20 +114,15 @@ CheckpointMeta read_meta(const std::string& path, const int32_t (&header)[kHeade
 }  // namespace
 
 std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config) {
+  if (const std::string problem = config_problem(config); !problem.empty()) {
+    throw UsageError(message("the model has ", problem));
+  }
   std::vector<CheckpointTensor> tensors;
-  usable_layout(config, tensors);
+  if (lay_out(config, tensors) < 0) {
+    throw UsageError(message("a model of ", describe(config),
+                             " takes 2^63 bytes or more, expected less; use smaller sizes"));
+  }
   return tensors;
-}
-
-std::array<int64_t, kCheckpointTensors> checkpoint_tensor_sizes(const Gpt2Config& config) {
-  std::array<int64_t, kCheckpointTensors> sizes{};
-  std::ranges::transform(checkpoint_layout(config), sizes.begin(), &CheckpointTensor::count);
-  return sizes;
-}
-
-int64_t checkpoint_file_bytes(const Gpt2Config& config) {
-  std::vector<CheckpointTensor> tensors;
-  return usable_layout(config, tensors);
 }
 
 CheckpointFile::CheckpointFile(FileReader file, const Gpt2Config& config,
@@ -207,7 +190,7 @@ void write_checkpoint(const std::string& path, const Gpt2Config& config, const C
                                 config.num_heads,   config.channels,   config.padded_vocab_size};
   std::ranges::transform(dimensions, header + 2, [](int64_t n) { return static_cast<int32_t>(n); });
   const auto put = [&](int slot, const char* name, int64_t value, int64_t last) {
-    check_range(name, value, last);
+    check_slot(name, value, last);
     header[slot] = static_cast<int32_t>(static_cast<uint32_t>(value));
   };
   put(8, "step", meta.step, kMaxInt32);

@@ -4,7 +4,6 @@
 // [11] fc2 bandwidth, [12] init seed, [13] data seed.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -53,12 +52,6 @@ struct CheckpointTensor {
 // fcprojw fcprojb lnfw lnfb. Throws UsageError on an impossible config: a dimension outside
 // [1, 2^31), V > Vp, NH not dividing C, or a file of 2^63 bytes or more.
 std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config);
-
-// Elements of each tensor (all layers), in file order. Throws as checkpoint_layout.
-std::array<int64_t, kCheckpointTensors> checkpoint_tensor_sizes(const Gpt2Config& config);
-
-// Bytes of a whole file. Throws as checkpoint_layout.
-int64_t checkpoint_file_bytes(const Gpt2Config& config);
 
 // A checkpoint opened for reading: its header is valid and agrees with the file's size, which is
 // known before anything is allocated. Non-finite weights are not looked for.

@@ -42,13 +42,6 @@ FileReader::FileReader(FileReader&& other) noexcept
       identity_(other.identity_),
       fd_(std::exchange(other.fd_, -1)) {}
 
-FileReader& FileReader::operator=(FileReader&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(identity_, other.identity_);
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
 FileReader::~FileReader() {
   if (fd_ >= 0) ::close(fd_);
 }

@@ -23,7 +23,6 @@ class FileReader {
   // Throws FormatError when the file is missing, unreadable or not a regular file.
   explicit FileReader(const std::string& path);
   FileReader(FileReader&& other) noexcept;
-  FileReader& operator=(FileReader&& other) noexcept;
   ~FileReader();
 
   const std::string& path() const { return path_; }

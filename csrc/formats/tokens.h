@@ -22,7 +22,6 @@ class TokenShards {
   // when nothing matches, or a header is wrong, or its count disagrees with the file's size.
   static TokenShards open(const std::string& pattern);
 
-  const std::string& pattern() const { return pattern_; }
   int64_t shard_count() const { return static_cast<int64_t>(shards_.size()); }
   const std::string& file(int64_t shard) const { return at(shard).path; }
   int64_t shard_tokens(int64_t shard) const { return at(shard).tokens; }
