@@ -40,7 +40,7 @@ def banners(experiment: Experiment, outcomes: Outcomes, repeats: Iterable[Repeat
     if wrong:
         names = md.listed([_cell(experiment, o.trial.arm, o.trial.seed) for o in wrong])
         lines.append(
-            f"**Left out, because their logs are of other runs than the matrix says: {names}.**"
+            f"**Left out, because their logs are not those of the runs asked for: {names}.**"
         )
     absent = [o for o in outcomes.all if o.state not in (State.DONE, State.MISMATCHED)]
     if absent:
