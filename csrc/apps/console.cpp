@@ -73,6 +73,16 @@ void say_when_dense(const char* layer, const Pattern& pattern) {
               with_commas(pattern.total()).c_str());
 }
 
+// A checkpoint that is continued with another band than it was made with: right for a comparison
+// that starts from a trained model, a mistake when a flag was forgotten.
+void warn_of_other_band(const char* layer, const char* flag, int64_t recorded, int64_t used) {
+  if (recorded == used || recorded == 0) return;
+  std::fprintf(stderr,
+               "warning: the model was trained with %s bandwidth %" PRId64 ", this run uses %" PRId64
+               "; give %s %" PRId64 " to continue it as it was\n",
+               layer, recorded, used, flag, recorded);
+}
+
 }  // namespace
 
 void Console::started(const TrainFacts& f) {
@@ -136,6 +146,8 @@ void Console::started(const TrainFacts& f) {
   rule();
   say_when_dense("FC1", f.fc1);
   say_when_dense("FC2", f.fc2);
+  warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth, s.fc1_bandwidth);
+  warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth, s.fc2_bandwidth);
   const bool fc1_dense = f.fc1.is_dense(), fc2_dense = f.fc2.is_dense();
   if ((s.fc1_bandwidth || s.fc2_bandwidth) && fc1_dense && fc2_dense) {
     const Pattern& widest = s.fc1_bandwidth ? f.fc1 : f.fc2;

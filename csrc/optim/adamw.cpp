@@ -13,14 +13,15 @@ constexpr int64_t kPieceFloats = 1 << 16;
 
 struct Rates {
   float rate, beta1, beta2, epsilon, decay, correction1, correction2, scale;
+  float rest1, rest2;  // 1 - beta, taken in double: 1 - 0.999f is off by 1e-5
 };
 
 PYLLMC_SIMD void update_span(float* p, const float* g, float* m, float* v, int64_t n,
                              const Rates& r) {
   for (int64_t i = 0; i < n; ++i) {
     const float gradient = g[i] * r.scale;
-    const float m1 = r.beta1 * m[i] + (1 - r.beta1) * gradient;
-    const float v1 = r.beta2 * v[i] + (1 - r.beta2) * gradient * gradient;
+    const float m1 = r.beta1 * m[i] + r.rest1 * gradient;
+    const float v1 = r.beta2 * v[i] + r.rest2 * gradient * gradient;
     m[i] = m1;
     v[i] = v1;
     const float step = (m1 / r.correction1) / (__builtin_sqrtf(v1 / r.correction2) + r.epsilon);
@@ -96,7 +97,9 @@ void AdamW::update(const Context& context, StepState& state) {
                          p.is_matrix ? static_cast<float>(options_.weight_decay) : 0.0f,
                          state.bias_correction1,
                          state.bias_correction2,
-                         state.gradient_scale};
+                         state.gradient_scale,
+                         static_cast<float>(1 - options_.beta1),
+                         static_cast<float>(1 - options_.beta2)};
     const auto update_at = [&](int64_t at, int64_t n) {
       update_span(p.value.data() + at, p.gradient.data() + at, m + p.offset + at,
                   v + p.offset + at, n, rates);

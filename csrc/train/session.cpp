@@ -74,6 +74,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
                                     settings.fc2_bandwidth)),
       facts_{.settings = settings,
              .config = file_.config(),
+             .start = file_.meta(),
              .parameters = model_->parameters().numbers(),
              .fc1 = model_->fc1_pattern(),
              .fc2 = model_->fc2_pattern(),

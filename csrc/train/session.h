@@ -51,6 +51,7 @@ enum class EndStatus { done, diverged, interrupted };
 struct TrainFacts {
   TrainSettings settings;  // with every default resolved
   Gpt2Config config;
+  CheckpointMeta start;  // what the model file records of the run that made it
   int64_t parameters;
   Pattern fc1, fc2;
   int64_t train_tokens, val_tokens;  // in the files

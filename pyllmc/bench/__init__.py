@@ -1,0 +1,1 @@
+"""Benchmarks: the real programs, timed on this machine."""
