@@ -135,11 +135,13 @@ def run(
             right=("steps", "val loss", "tokens/s", "time"),
         )
     )
-    _tell(experiment, outcome, out)
+    _tell(experiment, outcome, out, settings)
     ctx.exit(outcome.exit_code)
 
 
-def _tell(experiment: Matrix, outcome: Outcome, out: Path | None) -> None:
+def _tell(
+    experiment: Matrix, outcome: Outcome, out: Path | None, settings: tuple[str, ...]
+) -> None:
     for row in outcome.board.rows.values():
         if row.state in ("failed", "diverged") and row.to_run:
             folder = experiment.out / "cells" / row.name / "attempts" / str(row.attempt)
@@ -147,8 +149,11 @@ def _tell(experiment: Matrix, outcome: Outcome, out: Path | None) -> None:
     if outcome.interrupted:
         click.echo("interrupted; the same command goes on with what is not finished", err=True)
     elif outcome.exit_code == 0:
-        where = "" if out is None else f" --out {shlex.quote(str(out))}"
-        click.echo(f"next: pyllmc report {shlex.quote(str(experiment.folder))}{where}", err=True)
+        words = ["pyllmc", "report", str(experiment.folder)]
+        words += [] if out is None else ["--out", str(out)]
+        for setting in settings:
+            words += ["--set", setting]
+        click.echo(f"next: {shlex.join(words)}", err=True)
 
 
 def _print_plan(experiment: Matrix, cells: list[Cell], options: Options) -> None:
