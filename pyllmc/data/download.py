@@ -261,7 +261,9 @@ def _load_state(path: Path, url: str) -> _State:
         state = _State(**json.loads(_state_path(path).read_bytes()))
         if state.url == url:
             return state
+    # What lies here came from another address.
     path.with_name(path.name + ".part").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return _State(url)
 
 

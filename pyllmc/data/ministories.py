@@ -11,8 +11,7 @@ from pyllmc.data.encode import Piece, encode
 from pyllmc.data.prepare import SPLITS, Dataset, find_dataset, write_dataset
 from pyllmc.data.progress import Progress
 from pyllmc.data.stories import tell_stories
-from pyllmc.data.token_file import Tokens
-from pyllmc.data.tokenizers import Tokenizer, load_tokenizer
+from pyllmc.data.tokenizers import load_tokenizer
 from pyllmc.errors import UsageError
 
 NAME = "ministories"
@@ -44,7 +43,7 @@ def prepare_ministories(
     held_out = max(1, stories // 20)
     counts = (stories - 2 * held_out, held_out, held_out)
     with Progress("telling stories", stories, unit="stories") as progress:
-        told = tell_stories(stories, seed)
+        told = _pieces(stories, seed, progress)
         return write_dataset(
             folder,
             NAME,
@@ -52,16 +51,14 @@ def prepare_ministories(
             tokens=tokenizer.tokens,
             eot=tokenizer.eot,
             splits=[
-                (split, _encode(tokenizer, islice(told, count), progress))
+                (split, encode(tokenizer, islice(told, count)))
                 for split, count in zip(SPLITS, counts, strict=True)
             ],
             source=source,
         )
 
 
-def _encode(tokenizer: Tokenizer, stories: Iterator[str], progress: Progress) -> Iterator[Tokens]:
-    done = 0
-    for tokens in encode(tokenizer, (Piece(story, True) for story in stories)):
-        done += int((tokens == tokenizer.eot).sum())
+def _pieces(stories: int, seed: int, progress: Progress) -> Iterator[Piece]:
+    for done, story in enumerate(tell_stories(stories, seed), start=1):
         progress.update(done)
-        yield tokens
+        yield Piece(story, True)

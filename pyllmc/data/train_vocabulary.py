@@ -47,7 +47,7 @@ def train(texts: Iterable[str], size: int) -> list[bytes]:
         count(index, 1)
     tokens = [bytes([byte]) for byte in range(256)]
     while len(tokens) < size:
-        pair = min(counts, key=lambda pair: (-counts[pair], pair))
+        pair = min(counts, key=lambda pair: (-counts[pair], pair), default=(b"", b""))
         if counts[pair] == 0:
             raise ValueError(f"the text is used up after {len(tokens)} of {size} tokens")
         tokens.append(pair[0] + pair[1])
