@@ -1,8 +1,9 @@
 #include "apps/console.h"
 
+#include <sys/stat.h>
+
 #include <cinttypes>
 #include <cstdio>
-#include <sys/stat.h>
 
 #include "core/gemm.h"
 
@@ -23,11 +24,13 @@ void row(const std::string& name, double value) { row(name, message(value)); }
 
 // 28768 -> "28,768"
 std::string with_commas(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (int64_t at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3) {
-    digits.insert(static_cast<size_t>(at), ",");
+  const std::string digits = std::to_string(value);
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
   }
-  return digits;
+  return text;
 }
 
 std::string or_none(const std::string& text) { return text.empty() ? "none" : text; }
@@ -61,8 +64,8 @@ void mask_rows(const std::string& layer, const Pattern& pattern, int64_t layers)
                 pattern.bandwidth(), 100 * pattern.density());
   row(layer + " banded mask", std::string(density));
   row(layer + " connections", with_commas(pattern.kept() * layers) + " / " +
-                                  with_commas(pattern.total() * layers) + " (per layer: " +
-                                  with_commas(pattern.kept()) + " / " +
+                                  with_commas(pattern.total() * layers) +
+                                  " (per layer: " + with_commas(pattern.kept()) + " / " +
                                   with_commas(pattern.total()) + ")");
 }
 
@@ -78,8 +81,8 @@ void say_when_dense(const char* layer, const Pattern& pattern) {
 void warn_of_other_band(const char* layer, const char* flag, int64_t recorded, int64_t used) {
   if (recorded == used || recorded == 0) return;
   std::fprintf(stderr,
-               "warning: the model was trained with %s bandwidth %" PRId64 ", this run uses %" PRId64
-               "; give %s %" PRId64 " to continue it as it was\n",
+               "warning: the model was trained with %s bandwidth %" PRId64
+               ", this run uses %" PRId64 "; give %s %" PRId64 " to continue it as it was\n",
                layer, recorded, used, flag, recorded);
 }
 
@@ -141,8 +144,8 @@ void Console::started(const TrainFacts& f) {
   row("val_num_batches", f.val_batches_used);
   rule();
   for (const MemoryNeed& need : f.memory) row("memory: " + need.purpose, bytes_text(need.bytes));
-  row("memory: all", message(bytes_text(total_bytes(f.memory)), " of ",
-                             bytes_text(f.memory_available), " free"));
+  row("memory: all",
+      message(bytes_text(total_bytes(f.memory)), " of ", bytes_text(f.memory_available), " free"));
   rule();
   say_when_dense("FC1", f.fc1);
   say_when_dense("FC2", f.fc2);
@@ -185,8 +188,8 @@ void Console::sampled(int64_t, const std::string& text) {
 
 void Console::saved(int64_t, const std::string& path) {
   struct stat info{};
-  const double mib = stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) / (1 << 20)
-                                                    : 0;
+  const double mib =
+      stat(path.c_str(), &info) == 0 ? static_cast<double>(info.st_size) / (1 << 20) : 0;
   std::printf("saving checkpoint to %s\n", path.c_str());
   std::printf("checkpoint saved (%" PRId64 " parameters, %.2f MB)\n", parameters_, mib);
   std::fflush(stdout);

@@ -58,8 +58,7 @@ void Flags::add(Flag flag) {
 }
 
 void Flags::text(const std::string& short_names, const std::string& name, std::string* target,
-                 const std::string& value_name, const std::string& help,
-                 const std::string& shown) {
+                 const std::string& value_name, const std::string& help, const std::string& shown) {
   add({short_names, name, value_name, help, shown.empty() ? *target : shown,
        [target](const std::string&, const std::string& value) { *target = value; }, ""});
 }
@@ -95,9 +94,8 @@ void Flags::number(const std::string& short_names, const std::string& name,
        ""});
 }
 
-void Flags::action(const std::string& short_names, const std::string& name,
-                   const std::string& help, const std::string& shown,
-                   std::function<void(int64_t)> set) {
+void Flags::action(const std::string& short_names, const std::string& name, const std::string& help,
+                   const std::string& shown, std::function<void(int64_t)> set) {
   add({short_names, name, "N", help, shown,
        [set](const std::string& flag, const std::string& value) { set(whole_number(flag, value)); },
        ""});
@@ -127,8 +125,8 @@ void Flags::refuse(const std::string& word) const {
   }
   const std::string hint =
       nearest.empty() ? "see " + program_ + " --help" : "did you mean " + nearest + "?";
-  throw UsageError(message(word.rfind("-", 0) == 0 ? "unknown flag '" : "unexpected word '", word,
-                           "': ", hint));
+  throw UsageError(
+      message(word.rfind("-", 0) == 0 ? "unknown flag '" : "unexpected word '", word, "': ", hint));
 }
 
 Flags::Outcome Flags::parse(int argc, const char* const* argv) const {

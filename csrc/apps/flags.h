@@ -1,5 +1,5 @@
-// Command-line flags as a table: each has an optional short and a long name, a value and a sentence.
-// The table parses, refuses with what was seen and expected, and prints the help.
+// Command-line flags as a table: each has an optional short and a long name, a value and a
+// sentence. The table parses, refuses with what was seen and expected, and prints the help.
 #pragma once
 
 #include <cstdint>

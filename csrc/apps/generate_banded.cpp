@@ -54,7 +54,8 @@ std::string find_tokenizer(const Choices& c, int64_t vocab) {
   if (folders[0].empty()) folders.erase(folders.begin());
   std::error_code ignored;
   std::vector<fs::path> prepared;
-  for (const auto& entry : fs::directory_iterator("data", ignored)) prepared.push_back(entry.path());
+  for (const auto& entry : fs::directory_iterator("data", ignored))
+    prepared.push_back(entry.path());
   std::sort(prepared.begin(), prepared.end());
   folders.insert(folders.end(), prepared.begin(), prepared.end());
   for (const fs::path& folder : folders) {
@@ -84,8 +85,8 @@ int generate(int argc, char** argv) {
     case pyllmc::Flags::Outcome::run:
       break;
   }
-  if (c.tokens < 1) throw pyllmc::UsageError(pyllmc::message("--tokens is ", c.tokens,
-                                                             ", it must be 1 or more"));
+  if (c.tokens < 1)
+    throw pyllmc::UsageError(pyllmc::message("--tokens is ", c.tokens, ", it must be 1 or more"));
   if (c.top_k < 0 || !(c.temperature >= 0) || c.seed < 0 || c.threads < 0 || c.threads > 4096) {
     throw pyllmc::UsageError(
         "--top-k, --temperature, --seed and --threads must be 0 or more (threads at most 4096)");

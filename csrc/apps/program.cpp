@@ -1,5 +1,6 @@
 #include "apps/program.h"
 
+#include <csignal>
 #include <cstdio>
 #include <new>
 
@@ -16,6 +17,10 @@ int run_program(const char* program, const std::function<int()>& body) {
     std::fflush(stdout);
     std::fprintf(stderr, "%s: %s\n", program, sentence);
   };
+#ifdef SIGXFSZ
+  std::signal(SIGXFSZ,
+              SIG_IGN);  // a file-size limit is then an error of the write, which we report
+#endif
   try {
     return body();
   } catch (const Error& error) {

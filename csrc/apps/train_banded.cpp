@@ -39,8 +39,10 @@ pyllmc::Flags flags_for(Choices& choices) {
       "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
       "      -o logs/log_fc1_bw512.txt\n"
       "  train_banded -w 256 -e model.bin -c checkpoint_banded.bin -n 2000\n",
-      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at once.\n"
-      "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (loss or gradient not\n"
+      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at "
+      "once.\n"
+      "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (loss or gradient "
+      "not\n"
       "finite; stopped before the update), 4 bad file, 75 stopped by SIGTERM after saving, 130 "
       "stopped by Ctrl-C.\n");
   flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
@@ -125,8 +127,7 @@ int train(int argc, char** argv) {
   if (!settings.log.empty()) observers.push_back(&log.emplace(settings.log));
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
-  const pyllmc::EndStatus status =
-      session.run(observers, [] { return stop_signal != 0; });
+  const pyllmc::EndStatus status = session.run(observers, [] { return stop_signal != 0; });
   if (status != pyllmc::EndStatus::interrupted) return 0;
   return static_cast<int>(stop_signal == SIGTERM ? pyllmc::ExitCode::preempted
                                                  : pyllmc::ExitCode::interrupted);

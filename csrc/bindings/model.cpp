@@ -86,8 +86,8 @@ class PyModel {
     const int64_t B = inputs.shape(0), T = inputs.shape(1);
     for (const int32_t* id = inputs.data(); id < inputs.data() + inputs.size(); ++id) {
       if (*id < 0 || *id >= model_->vocab_size()) {
-        throw UsageError(message("token ", *id, " is not in the vocabulary of ",
-                                 model_->vocab_size()));
+        throw UsageError(
+            message("token ", *id, " is not in the vocabulary of ", model_->vocab_size()));
       }
     }
     if (B != B_ || T != T_) {
@@ -110,8 +110,8 @@ class PyModel {
 Gpt2Init init_rule(const std::string& name) {
   if (name == "gpt2") return Gpt2Init::gpt2;
   if (name == "original") return Gpt2Init::original;
-  throw UsageError(message("there is no initialization called '", name,
-                           "': use 'gpt2' or 'original'"));
+  throw UsageError(
+      message("there is no initialization called '", name, "': use 'gpt2' or 'original'"));
 }
 
 Gpt2Config config_of(int64_t channels, int64_t layers, int64_t heads, int64_t context,
@@ -155,8 +155,8 @@ void bind_model(py::module_& m) {
         model.parameters().initialize(static_cast<uint64_t>(seed));
         model.save(path, {.init_seed = seed});
       },
-      py::arg("path"), py::arg("channels"), py::arg("layers"), py::arg("heads"),
-      py::arg("context"), py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337,
+      py::arg("path"), py::arg("channels"), py::arg("layers"), py::arg("heads"), py::arg("context"),
+      py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337,
       "Writes a checkpoint of initial weights; Vp is V rounded up to a multiple of 128.");
 
   m.def(
@@ -176,8 +176,7 @@ void bind_model(py::module_& m) {
                              })
       .def_readonly("pattern", &Parameter::pattern)
       .def(
-          "packed",
-          [](py::object self) { return parameter_view(self.cast<Parameter&>(), self); },
+          "packed", [](py::object self) { return parameter_view(self.cast<Parameter&>(), self); },
           "The stored values; shares memory with the model.")
       .def(
           "dense", [](const Parameter& p) { return copy_of(p.value); },
@@ -189,9 +188,9 @@ void bind_model(py::module_& m) {
       .def(py::init([](const std::string& path, bool gradients, int threads,
                        std::optional<int64_t> fc1, std::optional<int64_t> fc2) {
              const CheckpointFile file = CheckpointFile::open(path);
-             auto model = std::make_unique<Gpt2>(file.config(),
-                                                 fc1.value_or(file.meta().fc1_bandwidth),
-                                                 fc2.value_or(file.meta().fc2_bandwidth));
+             auto model =
+                 std::make_unique<Gpt2>(file.config(), fc1.value_or(file.meta().fc1_bandwidth),
+                                        fc2.value_or(file.meta().fc2_bandwidth));
              model->parameters().allocate(gradients);
              read_weights(*model, file);
              return std::make_unique<PyModel>(std::move(model), gradients, threads);

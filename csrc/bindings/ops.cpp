@@ -93,9 +93,8 @@ py::tuple layernorm_forward_py(const FloatArray& x, const FloatArray& weight,
   return py::make_tuple(y, mean, rstd);
 }
 
-py::tuple layernorm_backward_py(const FloatArray& dy, const FloatArray& x,
-                                const FloatArray& weight, const FloatArray& mean,
-                                const FloatArray& rstd, int threads) {
+py::tuple layernorm_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& weight,
+                                const FloatArray& mean, const FloatArray& rstd, int threads) {
   require_rank("x", x, 2);
   FloatArray dx = zeros_like(x), dweight = zeros_like(weight), dbias = zeros_like(weight);
   const CallContext context(threads, layernorm_workspace(x.shape(0), x.shape(1)));

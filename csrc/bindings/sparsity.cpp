@@ -9,9 +9,10 @@ namespace pyllmc {
 void bind_sparsity(py::module_& m) {
   py::class_<Pattern>(m, "Pattern", "Which entries of a weight may be non-zero.")
       .def_static("dense", &Pattern::dense, py::arg("rows"), py::arg("cols"))
-      .def_static("band", &Pattern::band, py::arg("rows"), py::arg("cols"), py::arg("bandwidth"),
-                  "Entry (j, i) of hidden axis H (the longer side) and residual axis C is kept iff\n"
-                  "2 |j C - i H| <= bandwidth C; bandwidth 0 is dense.")
+      .def_static(
+          "band", &Pattern::band, py::arg("rows"), py::arg("cols"), py::arg("bandwidth"),
+          "Entry (j, i) of hidden axis H (the longer side) and residual axis C is kept iff\n"
+          "2 |j C - i H| <= bandwidth C; bandwidth 0 is dense.")
       .def_property_readonly("rows", &Pattern::rows)
       .def_property_readonly("cols", &Pattern::cols)
       .def_property_readonly("bandwidth", &Pattern::bandwidth)
@@ -52,8 +53,8 @@ void bind_sparsity(py::module_& m) {
           },
           "Boolean array (rows, cols), True where an entry is kept.")
       .def("__repr__", [](const Pattern& p) {
-        return message("Pattern(", p.rows(), " x ", p.cols(), ", ", p.text(), ", ", p.kept(), " of ",
-                       p.total(), " kept)");
+        return message("Pattern(", p.rows(), " x ", p.cols(), ", ", p.text(), ", ", p.kept(),
+                       " of ", p.total(), " kept)");
       });
 }
 

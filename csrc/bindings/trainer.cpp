@@ -1,10 +1,11 @@
 // The trainer to Python: the same object that train_banded drives.
+#include "train/trainer.h"
+
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "models/gpt2_checkpoint.h"
-#include "train/trainer.h"
 
 namespace py = pybind11;
 
@@ -20,18 +21,17 @@ std::unique_ptr<Trainer> make_trainer(const std::string& model_path, const std::
                                       int64_t data_seed, int threads) {
   const CheckpointFile file = CheckpointFile::open(model_path);
   auto model = std::make_unique<Gpt2>(file.config(), fc1_bandwidth, fc2_bandwidth);
-  const TrainerOptions options = {
-      .batch_size = batch_size,
-      .sequence_length = sequence_length,
-      .accumulate = accumulate,
-      .schedule = {.learning_rate = learning_rate,
-                   .warmup = warmup,
-                   .min_rate = min_lr,
-                   .steps = steps},
-      .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
-      .mask_init = mask_init,
-      .data_seed = static_cast<uint32_t>(data_seed),
-      .threads = threads};
+  const TrainerOptions options = {.batch_size = batch_size,
+                                  .sequence_length = sequence_length,
+                                  .accumulate = accumulate,
+                                  .schedule = {.learning_rate = learning_rate,
+                                               .warmup = warmup,
+                                               .min_rate = min_lr,
+                                               .steps = steps},
+                                  .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
+                                  .mask_init = mask_init,
+                                  .data_seed = static_cast<uint32_t>(data_seed),
+                                  .threads = threads};
   Trainer::check_memory(*model, options, available_memory());
   model->parameters().allocate(true);
   read_weights(*model, file);

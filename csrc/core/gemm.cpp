@@ -108,8 +108,8 @@ void gemm_builtin(Trans trans_a, Trans trans_b, int64_t M, int64_t N, int64_t K,
       const int64_t depth = std::min(kPanelDepth, K - k0);
       for (int64_t k = 0; k < depth; ++k) {
         for (int64_t j = 0; j < kPanelColumns; ++j) {
-          const int64_t at = trans_b == Trans::yes ? (j0 + j) * ldb + k0 + k
-                                                   : (k0 + k) * ldb + j0 + j;
+          const int64_t at =
+              trans_b == Trans::yes ? (j0 + j) * ldb + k0 + k : (k0 + k) * ldb + j0 + j;
           panel[k * kPanelColumns + j] = j < columns ? b[at] : 0.0f;
         }
       }

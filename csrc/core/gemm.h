@@ -24,7 +24,8 @@ struct GemmLibrary {
   std::string path;  // of the shared library
 };
 
-// What gemm() uses. PYLLMC_GEMM=builtin forces the built-in kernel; PYLLMC_OPENBLAS names the library.
+// What gemm() uses. PYLLMC_GEMM=builtin forces the built-in kernel; PYLLMC_OPENBLAS names the
+// library.
 const GemmLibrary& gemm_library();
 
 }  // namespace pyllmc

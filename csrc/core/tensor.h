@@ -68,7 +68,8 @@ using Tensor = TensorOf<float>;
 using ConstTensor = TensorOf<const float>;
 using Tokens = TensorOf<const int32_t>;
 
-// The check at every op's door: throws UsageError with the name, the shape seen and the one expected.
+// The check at every op's door: throws UsageError with the name, the shape seen and the one
+// expected.
 template <class T>
 void require_shape(const char* op, const char* name, const TensorOf<T>& tensor,
                    std::initializer_list<int64_t> expected) {

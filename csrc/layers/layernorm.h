@@ -10,9 +10,8 @@ class LayerNorm {
  public:
   // Adds <name>w and <name>b, (channels) each, to the table.
   LayerNorm(ParameterTable& table, const std::string& name, int64_t channels)
-      : weight_(table.add({.name = name + "w",
-                           .cols = channels,
-                           .initial = {Initial::Kind::constant, 1.0}})),
+      : weight_(table.add(
+            {.name = name + "w", .cols = channels, .initial = {Initial::Kind::constant, 1.0}})),
         bias_(table.add({.name = name + "b", .cols = channels})) {}
 
   // Reserves the output and the row statistics.

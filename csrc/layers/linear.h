@@ -21,12 +21,9 @@ class Linear {
 
   void forward(const Context& context, ConstTensor x, Tensor y, ConstTensor residual = {},
                Tensor gelu = {}) const {
-    linear_forward(context, {.x = x,
-                             .w = weight_.value,
-                             .b = bias_.value,
-                             .y = y,
-                             .residual = residual,
-                             .gelu = gelu});
+    linear_forward(
+        context,
+        {.x = x, .w = weight_.value, .b = bias_.value, .y = y, .residual = residual, .gelu = gelu});
   }
 
   void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,

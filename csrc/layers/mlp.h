@@ -12,8 +12,8 @@ class Mlp {
       int64_t fc1_bandwidth, int64_t fc2_bandwidth)
       : hidden_(hidden),
         fc1_(table, name + "fc", hidden, channels, weight, fc1_bias, fc1_bandwidth),
-        fc2_(table, name + "fcproj", channels, hidden, projection_weight, fc2_bias,
-             fc2_bandwidth) {}
+        fc2_(table, name + "fcproj", channels, hidden, projection_weight, fc2_bias, fc2_bandwidth) {
+  }
 
   void reserve(Arena& arena, int64_t rows) {
     hidden_out_ = arena.reserve({rows, hidden_});

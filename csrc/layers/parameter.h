@@ -1,5 +1,6 @@
-// The parameter table: one entry a matrix a layer. Initialization, the optimizer, checkpoints, views
-// to Python and inspection all walk it; a file's stacked order is only a way of writing it down.
+// The parameter table: one entry a matrix a layer. Initialization, the optimizer, checkpoints,
+// views to Python and inspection all walk it; a file's stacked order is only a way of writing it
+// down.
 #pragma once
 
 #include <deque>
@@ -25,8 +26,9 @@ struct Parameter {
   Initial initial{};
   int64_t initial_rows = -1;  // rows beyond this one start as 0 (padded vocabulary); -1 = all
   bool trainable = true;
-  std::string tied_to{};  // name of the parameter that serves here too; such an entry stores nothing
-  int group = 0;          // of the optimizer
+  std::string
+      tied_to{};  // name of the parameter that serves here too; such an entry stores nothing
+  int group = 0;  // of the optimizer
   Pattern pattern = Pattern::dense(1, 1);
 
   int64_t offset = 0;  // floats from the start of every buffer of the table
@@ -46,8 +48,8 @@ class ParameterTable {
   // Throws UsageError for an unknown name.
   Parameter& find(std::string_view name);
 
-  int64_t floats() const { return floats_; }    // of one buffer that holds all, aligned
-  int64_t numbers() const;                      // stored parameters without alignment gaps
+  int64_t floats() const { return floats_; }  // of one buffer that holds all, aligned
+  int64_t numbers() const;                    // stored parameters without alignment gaps
   bool has_gradients() const { return static_cast<bool>(gradients_); }
 
   // Allocates values, and gradients if asked for.

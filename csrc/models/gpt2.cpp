@@ -53,13 +53,12 @@ struct KeyValueCache : DecodeState {
 
 }  // namespace
 
-Gpt2::Gpt2(const Gpt2Config& config, int64_t fc1_bandwidth, int64_t fc2_bandwidth,
-           Gpt2Init init)
+Gpt2::Gpt2(const Gpt2Config& config, int64_t fc1_bandwidth, int64_t fc2_bandwidth, Gpt2Init init)
     : config_(checked(config)),
       fc1_bandwidth_(fc1_bandwidth),
       fc2_bandwidth_(fc2_bandwidth),
-      wte_(table_.add(embedding_table("wte", config.padded_vocab_size, config.channels,
-                                      config.vocab_size))),
+      wte_(table_.add(
+          embedding_table("wte", config.padded_vocab_size, config.channels, config.vocab_size))),
       wpe_(table_.add(embedding_table("wpe", config.max_seq_len, config.channels, -1))) {
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     blocks_.push_back(make_block(layer, init));
@@ -79,14 +78,14 @@ Gpt2::Block Gpt2::make_block(int64_t layer, Gpt2Init init) {
     if (!original) return Initial{};
     return Initial{Initial::Kind::uniform, 1.0 / std::sqrt(static_cast<double>(inputs))};
   };
-  return {.ln1 = LayerNorm(table_, name + "ln1", C),
-          .attention = SelfAttention(table_, name, C, config_.num_heads, weight, projection,
-                                     bias(C)),
-          .ln2 = LayerNorm(table_, name + "ln2", C),
-          .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H), fc1_bandwidth_,
-                     fc2_bandwidth_),
-          .after_attention = {},
-          .after_mlp = {}};
+  return {
+      .ln1 = LayerNorm(table_, name + "ln1", C),
+      .attention = SelfAttention(table_, name, C, config_.num_heads, weight, projection, bias(C)),
+      .ln2 = LayerNorm(table_, name + "ln2", C),
+      .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H), fc1_bandwidth_,
+                 fc2_bandwidth_),
+      .after_attention = {},
+      .after_mlp = {}};
 }
 
 void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
@@ -125,11 +124,12 @@ std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T,
 
 void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
   if (T > config_.max_seq_len) {
-    throw UsageError(message("sequence length T = ", T, " exceeds the model's maxT = ",
-                             config_.max_seq_len));
+    throw UsageError(
+        message("sequence length T = ", T, " exceeds the model's maxT = ", config_.max_seq_len));
   }
   if (B < 1 || T < 1) {
-    throw UsageError(message("a batch of ", B, " x ", T, " is not possible: both must be 1 or more"));
+    throw UsageError(
+        message("a batch of ", B, " x ", T, " is not possible: both must be 1 or more"));
   }
   Arena counting;
   reserve(counting, B, T, mode);
@@ -212,7 +212,8 @@ Loss Gpt2::loss_and_gradients(const Context& context, const Batch& batch, float 
 
 std::unique_ptr<DecodeState> Gpt2::start_decoding(Context& context, int64_t capacity) {
   if (capacity < 1 || capacity > config_.max_seq_len) {
-    throw UsageError(message("decoding ", capacity, " positions is not possible: the model has 1 to ",
+    throw UsageError(message("decoding ", capacity,
+                             " positions is not possible: the model has 1 to ",
                              config_.max_seq_len));
   }
   auto cache = std::make_unique<KeyValueCache>();

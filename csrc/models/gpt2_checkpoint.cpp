@@ -10,7 +10,8 @@ Parameter& gpt2_parameter(Gpt2& model, int tensor, int64_t layer) {
 
 void read_weights(Gpt2& model, const CheckpointFile& file) {
   if (!(file.config() == model.config())) {
-    throw FormatError(message(file.path(), " holds a model of another shape than the one in memory"));
+    throw FormatError(
+        message(file.path(), " holds a model of another shape than the one in memory"));
   }
   for (int tensor = 0; tensor < kCheckpointTensors; ++tensor) {
     const CheckpointTensor& entry = file.tensors()[static_cast<size_t>(tensor)];
@@ -24,8 +25,8 @@ void read_weights(Gpt2& model, const CheckpointFile& file) {
 }
 
 std::unique_ptr<Gpt2> load_gpt2(const CheckpointFile& file) {
-  auto model = std::make_unique<Gpt2>(file.config(), file.meta().fc1_bandwidth,
-                                      file.meta().fc2_bandwidth);
+  auto model =
+      std::make_unique<Gpt2>(file.config(), file.meta().fc1_bandwidth, file.meta().fc2_bandwidth);
   model->parameters().allocate(false);
   read_weights(*model, file);
   return model;

@@ -1,4 +1,5 @@
-// GPT-2 models and llm.c's files: reading weights into the parameter table (Gpt2::save writes them).
+// GPT-2 models and llm.c's files: reading weights into the parameter table (Gpt2::save writes
+// them).
 #pragma once
 
 #include <memory>

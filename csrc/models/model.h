@@ -49,8 +49,7 @@ class Model {
   virtual int64_t max_seq_len() const = 0;
 
   // Bytes of activations and workspace for batches of (B, T). To be asked before prepare().
-  virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T,
-                                       Mode mode) = 0;
+  virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) = 0;
   // Allocates them and completes `context` with its workspace.
   virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;
 
@@ -67,8 +66,7 @@ class Model {
   // Reads one token.
   virtual void prefill(const Context& context, DecodeState& state, int32_t token) = 0;
   // Reads one token and writes the logits (V) of the next one.
-  virtual void decode(const Context& context, DecodeState& state, int32_t token,
-                      float* logits) = 0;
+  virtual void decode(const Context& context, DecodeState& state, int32_t token, float* logits) = 0;
 };
 
 }  // namespace pyllmc

@@ -52,8 +52,8 @@ int64_t AdamW::state_bytes(const ParameterTable& table) {
 AdamW::AdamW(ParameterTable& table, const AdamWOptions& options)
     : table_(table), options_(options) {
   for (const char* name : {"m", "v"}) {
-    slots_.push_back({name, allocate(table.floats() * static_cast<int64_t>(sizeof(float)),
-                                     "optimizer state")});
+    slots_.push_back(
+        {name, allocate(table.floats() * static_cast<int64_t>(sizeof(float)), "optimizer state")});
   }
   for (const Parameter& p : table.entries()) {
     if (!p.trainable || p.count() == 0) continue;
@@ -77,8 +77,7 @@ void AdamW::measure_gradients(const Context& context, StepState& state) {
   state.gradient_norm = std::sqrt(sum);
   if (!std::isfinite(state.gradient_norm)) state.not_finite = 1;
   const bool clipped = options_.clip > 0 && state.gradient_norm > options_.clip;
-  state.gradient_scale =
-      clipped ? static_cast<float>(options_.clip / state.gradient_norm) : 1.0f;
+  state.gradient_scale = clipped ? static_cast<float>(options_.clip / state.gradient_norm) : 1.0f;
 }
 
 void AdamW::update(const Context& context, StepState& state) {
@@ -101,8 +100,8 @@ void AdamW::update(const Context& context, StepState& state) {
                          static_cast<float>(1 - options_.beta1),
                          static_cast<float>(1 - options_.beta2)};
     const auto update_at = [&](int64_t at, int64_t n) {
-      update_span(p.value.data() + at, p.gradient.data() + at, m + p.offset + at,
-                  v + p.offset + at, n, rates);
+      update_span(p.value.data() + at, p.gradient.data() + at, m + p.offset + at, v + p.offset + at,
+                  n, rates);
     };
     if (p.pattern.is_dense()) {
       update_at(piece.first_row * p.cols, piece.rows * p.cols);

@@ -13,7 +13,8 @@ struct Schedule {
   int64_t steps = 0;               // of the run
 
   // Of update `step`, counted from 0: lr (step + 1) / warmup while step < warmup, then
-  // min + (lr - min) (1 + cos(pi (step - warmup) / (steps - warmup))) / 2 (Loshchilov & Hutter 2017).
+  // min + (lr - min) (1 + cos(pi (step - warmup) / (steps - warmup))) / 2 (Loshchilov & Hutter
+  // 2017).
   double at(int64_t step) const;
 };
 

@@ -28,8 +28,8 @@ Pattern::Pattern(int64_t rows, int64_t cols, int64_t bandwidth)
                              " has no pattern: both sides must be 1 to ", kLimit));
   }
   if (bandwidth < 0 || bandwidth > kLimit) {
-    throw UsageError(message("bandwidth ", bandwidth, " is not possible: give 0 for dense or 1 to ",
-                             kLimit));
+    throw UsageError(
+        message("bandwidth ", bandwidth, " is not possible: give 0 for dense or 1 to ", kLimit));
   }
   for (int64_t row = 0; row < rows; ++row) kept_ += row_span(row).size();
 }

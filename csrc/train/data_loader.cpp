@@ -23,8 +23,9 @@ DataLoader::DataLoader(const std::string& pattern, int64_t B, int64_t T, int64_t
       vocab_(vocab),
       order_(chunks_of(shards_, B * T), seed) {
   if (order_.chunks_per_epoch() == 0) {
-    throw FormatError(message(pattern, " holds ", shards_.total_tokens(), " tokens, a batch of B = ",
-                              B, " and T = ", T, " needs ", B * T + 1, " in one file"));
+    throw FormatError(message(pattern, " holds ", shards_.total_tokens(),
+                              " tokens, a batch of B = ", B, " and T = ", T, " needs ", B * T + 1,
+                              " in one file"));
   }
   tokens_.resize(static_cast<size_t>(B * T + 1));
   inputs_.resize(static_cast<size_t>(B * T));

@@ -27,6 +27,12 @@ std::FILE* open_file(const std::string& path) {
   return file;
 }
 
+std::string hex(uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
+}
+
 const char* text_of(EndStatus status) {
   switch (status) {
     case EndStatus::done:
@@ -107,6 +113,8 @@ void LogWriter::started(const TrainFacts& f) {
       .add("fc2_total", f.fc2.total())
       .add("train_tokens", f.train_tokens)
       .add("val_tokens", f.val_tokens)
+      .add("train_fingerprint", hex(f.train_fingerprint))
+      .add("val_fingerprint", hex(f.val_fingerprint))
       .add("val_tokens_evaluated", f.val_batches_used * s.batch_size * *s.sequence_length)
       .add("memory_bytes", total_bytes(f.memory));
   json(line.text());
@@ -139,7 +147,8 @@ void LogWriter::saved(int64_t step, const std::string& path) {
 
 void LogWriter::tested(int64_t step, const Loss& loss) {
   text(step, "tsl", loss.mean());
-  json(JsonLine("test").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+  json(
+      JsonLine("test").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
 }
 
 void LogWriter::ended(int64_t step, EndStatus status) {

@@ -1,5 +1,5 @@
-// Two files a run: <log>.txt in the original's lines (s:<step> tel:<loss>, trl:, tsl:) and beside it
-// <log>.jsonl with everything at full precision.
+// Two files a run: <log>.txt in the original's lines (s:<step> tel:<loss>, trl:, tsl:) and beside
+// it <log>.jsonl with everything at full precision.
 #pragma once
 
 #include <cstdio>

@@ -43,7 +43,8 @@ int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int
                  const SamplingOptions& options, const std::function<void(int32_t)>& emit) {
   const int64_t length = static_cast<int64_t>(prompt.size());
   if (length < 1 || length > model.max_seq_len()) {
-    throw UsageError(message("a prompt of ", length, " tokens is not possible: the model reads 1 to ",
+    throw UsageError(message("a prompt of ", length,
+                             " tokens is not possible: the model reads 1 to ",
                              model.max_seq_len()));
   }
   // The last token drawn is not read again, so one more fits than there are positions.

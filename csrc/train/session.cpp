@@ -18,6 +18,12 @@ void require_at_least(const char* name, int64_t value, int64_t least) {
   }
 }
 
+void require_seed(const char* name, int64_t seed) {
+  if (seed < 0 || seed > UINT32_MAX) {
+    throw UsageError(message(name, " is ", seed, ", it must be 0 to ", UINT32_MAX));
+  }
+}
+
 void check(const TrainSettings& s) {
   require_at_least("--batch-size", s.batch_size, 1);
   require_at_least("--accumulate", s.accumulate, 1);
@@ -28,8 +34,8 @@ void check(const TrainSettings& s) {
   require_at_least("--checkpoint-every", s.checkpoint_every, 0);
   require_at_least("--warmup", s.warmup, 0);
   require_at_least("--threads", s.threads, 0);
-  require_at_least("--data-seed", s.data_seed, 0);
-  if (s.init_seed) require_at_least("--init-seed", *s.init_seed, 0);
+  require_seed("--data-seed", s.data_seed);
+  if (s.init_seed) require_seed("--init-seed", *s.init_seed);
   if (s.sequence_length) require_at_least("--sequence-length", *s.sequence_length, 1);
   if (!(s.learning_rate >= 0)) {
     throw UsageError(message("--learning-rate is ", s.learning_rate, ", it must be 0 or more"));
@@ -38,8 +44,10 @@ void check(const TrainSettings& s) {
     throw UsageError("--weight-decay and --grad-clip must be 0 or more");
   }
   if (s.min_lr && !(*s.min_lr >= 0 && *s.min_lr <= s.learning_rate)) {
-    throw UsageError(message("--min-lr is ", *s.min_lr, ", it must lie between 0 and the learning "
-                             "rate ", s.learning_rate));
+    throw UsageError(message("--min-lr is ", *s.min_lr,
+                             ", it must lie between 0 and the learning "
+                             "rate ",
+                             s.learning_rate));
   }
   if (s.checkpoint_every > 0 && s.checkpoint.empty()) {
     throw UsageError("--checkpoint-every needs --checkpoint FILE to write to");
@@ -70,8 +78,8 @@ std::string find_tokenizer(const TrainSettings& settings) {
 
 TrainSession::TrainSession(const TrainSettings& settings)
     : file_(CheckpointFile::open(settings.model)),
-      model_(std::make_unique<Gpt2>(file_.config(), settings.fc1_bandwidth,
-                                    settings.fc2_bandwidth)),
+      model_(
+          std::make_unique<Gpt2>(file_.config(), settings.fc1_bandwidth, settings.fc2_bandwidth)),
       facts_{.settings = settings,
              .config = file_.config(),
              .start = file_.meta(),
@@ -82,6 +90,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .val_tokens = 0,
              .train_batches = 0,
              .val_batches_used = 0,
+             .train_fingerprint = 0,
+             .val_fingerprint = 0,
              .memory = {},
              .memory_available = available_memory(),
              .tokenizer = ""} {
@@ -91,8 +101,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
   const int64_t B = s.batch_size, T = *s.sequence_length, V = config.vocab_size;
   if (T > config.max_seq_len) {
-    throw UsageError(message("sequence length T = ", T, " exceeds the model's maxT = ",
-                             config.max_seq_len));
+    throw UsageError(
+        message("sequence length T = ", T, " exceeds the model's maxT = ", config.max_seq_len));
   }
   if (s.threads == 0) s.threads = available_threads();
   if (!s.init_seed) s.init_seed = file_.meta().has_meta ? file_.meta().init_seed : kDefaultInitSeed;
@@ -103,6 +113,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
   facts_.train_tokens = train.tokens();
   facts_.train_batches = train.batches();
   facts_.val_tokens = val_->tokens();
+  facts_.train_fingerprint = train.shards().fingerprint();
+  facts_.val_fingerprint = val_->shards().fingerprint();
   facts_.val_batches_used = std::min(s.val_batches, val_->batches());
   if (s.steps < 0) s.steps = train.batches() / s.accumulate;
 
@@ -139,11 +151,11 @@ TrainerOptions TrainSession::trainer_options() const {
 // Unconditional: from the end-of-text token, which is the vocabulary's last.
 std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
   const TrainSettings& s = facts_.settings;
-  const int32_t start = tokenizer_ ? tokenizer_->eot()
-                                   : static_cast<int32_t>(facts_.config.vocab_size - 1);
+  const int32_t start =
+      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(facts_.config.vocab_size - 1);
   std::string text;
-  const SamplingOptions options = {
-      .seed = static_cast<uint64_t>(*s.init_seed) + (static_cast<uint64_t>(step) << 32)};
+  const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
+                                           (static_cast<uint64_t>(step) << 32)};
   generate(trainer.model(), s.threads, std::span(&start, 1), s.sample_length - 1, options,
            [&](int32_t token) {
              if (tokenizer_) {
@@ -200,8 +212,8 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
     tell([&](TrainObserver& o) { o.stepped(result, took.count(), trainer.tokens_per_step()); });
     const bool stop = stop_requested();
-    if (stop || (s.checkpoint_every > 0 && (step + 1) % s.checkpoint_every == 0 &&
-                 step + 1 < s.steps)) {
+    if (stop ||
+        (s.checkpoint_every > 0 && (step + 1) % s.checkpoint_every == 0 && step + 1 < s.steps)) {
       save();
     }
     if (stop) return end(EndStatus::interrupted);

@@ -17,32 +17,32 @@ namespace pyllmc {
 // One setting a flag of train_banded; the defaults are experiment 9's.
 struct TrainSettings {
   std::string model = "model.bin";
-  std::string checkpoint;            // "" = none is written
-  int64_t checkpoint_every = 0;      // 0 = at the end only
+  std::string checkpoint;        // "" = none is written
+  int64_t checkpoint_every = 0;  // 0 = at the end only
   std::string train_data = "data/tinystories/TinyStories_train.bin";
   std::string val_data = "data/tinystories/TinyStories_val.bin";
-  std::string test_data;             // "" = no test loss
-  std::string log;                   // "" = no log
-  std::string tokenizer;             // "" = looked for beside the data
-  int64_t steps = -1;                // negative = one epoch
+  std::string test_data;  // "" = no test loss
+  std::string log;        // "" = no log
+  std::string tokenizer;  // "" = looked for beside the data
+  int64_t steps = -1;     // negative = one epoch
   int64_t batch_size = 4;
   std::optional<int64_t> sequence_length;  // default min(1024, maxT)
   double learning_rate = 3e-4;
   int64_t warmup = 0;
-  std::optional<double> min_lr;      // set: cosine
+  std::optional<double> min_lr;  // set: cosine
   double weight_decay = 0;
   double grad_clip = 0;
   int64_t accumulate = 1;
-  int64_t val_every = 20;            // 0 = first and last step only
+  int64_t val_every = 20;  // 0 = first and last step only
   int64_t val_batches = 20;
-  int64_t sample_every = 20;         // 0 = at the end only
-  int64_t sample_length = 64;        // sample_length - 1 tokens are drawn
+  int64_t sample_every = 20;   // 0 = at the end only
+  int64_t sample_length = 64;  // sample_length - 1 tokens are drawn
   int64_t fc1_bandwidth = 0;
   int64_t fc2_bandwidth = 0;
   bool mask_init = true;
   std::optional<int64_t> init_seed;  // default: the model file's, else 1337
   int64_t data_seed = 42;
-  int threads = 0;                   // 0 = all processors
+  int threads = 0;  // 0 = all processors
 };
 
 enum class EndStatus { done, diverged, interrupted };
@@ -56,6 +56,7 @@ struct TrainFacts {
   Pattern fc1, fc2;
   int64_t train_tokens, val_tokens;  // in the files
   int64_t train_batches, val_batches_used;
+  uint64_t train_fingerprint, val_fingerprint;
   std::vector<MemoryNeed> memory;
   int64_t memory_available;
   std::string tokenizer;  // the file in use, "" when there is none

@@ -19,9 +19,8 @@ std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions
   context.threads = options.threads;
   const ParameterTable& table = model.parameters();
   const int64_t buffer = table.floats() * static_cast<int64_t>(sizeof(float));
-  std::vector<MemoryNeed> needs = {{"parameters", buffer},
-                                   {"gradients", buffer},
-                                   {"AdamW state", AdamW::state_bytes(table)}};
+  std::vector<MemoryNeed> needs = {
+      {"parameters", buffer}, {"gradients", buffer}, {"AdamW state", AdamW::state_bytes(table)}};
   for (MemoryNeed& need :
        model.plan(context, options.batch_size, options.sequence_length, Mode::train)) {
     needs.push_back(std::move(need));
@@ -70,7 +69,8 @@ StepResult Trainer::step() {
   const auto batch_number = [&](int64_t micro_step) {
     return (state_.step * micro_steps + micro_step) * communicator_.size + communicator_.rank;
   };
-  // The mean is over all targets of the update, so they are counted first; a batch is cheap to read.
+  // The mean is over all targets of the update, so they are counted first; a batch is cheap to
+  // read.
   int64_t targets = 0;
   for (int64_t i = 0; i < micro_steps; ++i) {
     targets += count_targets(data_.shuffled(batch_number(i)));
@@ -80,8 +80,7 @@ StepResult Trainer::step() {
   model_->parameters().zero_gradients(context_);
   Loss loss;
   for (int64_t i = 0; i < micro_steps; ++i) {
-    const Loss part =
-        model_->loss_and_gradients(context_, data_.shuffled(batch_number(i)), scale);
+    const Loss part = model_->loss_and_gradients(context_, data_.shuffled(batch_number(i)), scale);
     loss.sum += part.sum;
     loss.count += part.count;
   }

@@ -1,4 +1,5 @@
-// The one trainer: model, optimizer, loader and schedule. The programs and Python drive this object.
+// The one trainer: model, optimizer, loader and schedule. The programs and Python drive this
+// object.
 #pragma once
 
 #include <memory>

@@ -5,8 +5,8 @@ namespace {
 
 void require_heads(int64_t channels, int64_t heads) {
   if (heads < 1 || channels % heads != 0) {
-    throw UsageError(message("attention: ", channels, " channels do not divide into ", heads,
-                             " heads"));
+    throw UsageError(
+        message("attention: ", channels, " channels do not divide into ", heads, " heads"));
   }
 }
 

@@ -11,23 +11,23 @@
 namespace pyllmc {
 
 struct AttentionForward {
-  ConstTensor qkv;       // (B, T, 3C)
-  Tensor out;            // (B, T, C)
-  Tensor log_sum_exp;    // (B, NH, T)
+  ConstTensor qkv;     // (B, T, 3C)
+  Tensor out;          // (B, T, C)
+  Tensor log_sum_exp;  // (B, NH, T)
 };
 
 struct AttentionBackward {
-  ConstTensor dout, out;      // (B, T, C)
-  ConstTensor qkv;            // (B, T, 3C)
-  ConstTensor log_sum_exp;    // (B, NH, T)
-  Tensor dqkv;                // (B, T, 3C), overwritten
+  ConstTensor dout, out;    // (B, T, C)
+  ConstTensor qkv;          // (B, T, 3C)
+  ConstTensor log_sum_exp;  // (B, NH, T)
+  Tensor dqkv;              // (B, T, 3C), overwritten
 };
 
 // One new position against a cache of those before it.
 struct AttentionDecode {
-  ConstTensor qkv;         // (1, 3C): of the position that is the last in the cache
+  ConstTensor qkv;           // (1, 3C): of the position that is the last in the cache
   ConstTensor keys, values;  // (positions, C), the new position included
-  Tensor out;              // (1, C)
+  Tensor out;                // (1, C)
   int64_t heads;
 };
 

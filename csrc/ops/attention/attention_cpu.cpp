@@ -129,8 +129,7 @@ void backward(const Context& context, const AttentionBackward& a) {
 
 void decode(const Context& context, const AttentionDecode& a) {
   const int64_t positions = a.keys.dim(0), C = a.out.dim(1), hs = C / a.heads;
-  float* workspace =
-      context.scratch("attention", attention_workspace(context, positions, a.heads));
+  float* workspace = context.scratch("attention", attention_workspace(context, positions, a.heads));
   parallel_for(context.threads, a.heads, [&](int64_t h, int) {
     float* scores = workspace + h * positions;
     const float* q = a.qkv.data() + h * hs;

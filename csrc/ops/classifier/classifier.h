@@ -19,13 +19,13 @@ struct Loss {
 };
 
 struct ClassifierArgs {
-  ConstTensor x;     // (M, C)
-  ConstTensor wte;   // (Vp, C)
-  Tokens targets;    // (M), negative = ignored
-  int64_t vocab;     // V <= Vp: padded rows get no probability and no gradient
-  float scale = 1;   // of the gradients
-  Tensor dx{};       // (M, C), overwritten; null for the loss alone
-  Tensor dwte{};     // (Vp, C), accumulated; null for the loss alone
+  ConstTensor x;    // (M, C)
+  ConstTensor wte;  // (Vp, C)
+  Tokens targets;   // (M), negative = ignored
+  int64_t vocab;    // V <= Vp: padded rows get no probability and no gradient
+  float scale = 1;  // of the gradients
+  Tensor dx{};      // (M, C), overwritten; null for the loss alone
+  Tensor dwte{};    // (Vp, C), accumulated; null for the loss alone
 };
 
 struct ClassifierKernels {

@@ -9,10 +9,10 @@
 namespace pyllmc {
 namespace {
 
-constexpr int64_t kTileVocab = 512;              // vocabulary rows of a tile
-constexpr int64_t kChunkFloats = 16 << 20;       // logits of a chunk: 64 MiB
+constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
+constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
 constexpr int64_t kMinChunk = 64, kMaxChunk = 512;
-constexpr int64_t kGroups = 8;                   // of tiles, each with its own part of dx
+constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
 struct Cut {
@@ -30,12 +30,12 @@ struct Cut {
 
 // Parts of the workspace for one chunk.
 struct Scratch {
-  float* logits;       // tile by tile, (rows, tile columns) each; the loss alone: one per thread
-  float* tile_max;     // (tiles, chunk)
-  float* tile_sum;     // (tiles, chunk): sum of exp(logit - tile_max)
-  float* target_logit; // (chunk)
-  float* log_sum_exp;  // (chunk)
-  float* dx_part;      // (groups, chunk, C)
+  float* logits;        // tile by tile, (rows, tile columns) each; the loss alone: one per thread
+  float* tile_max;      // (tiles, chunk)
+  float* tile_sum;      // (tiles, chunk): sum of exp(logit - tile_max)
+  float* target_logit;  // (chunk)
+  float* log_sum_exp;   // (chunk)
+  float* dx_part;       // (groups, chunk, C)
 };
 
 // Replaces a row of logits by exp(logit - max) and gives the max and the sum.
@@ -68,7 +68,10 @@ PYLLMC_SIMD void multiply(float* row, int64_t n, float factor) {
 class Chunk {
  public:
   Chunk(const ClassifierArgs& args, const Cut& cut, const Scratch& scratch, int64_t begin)
-      : a_(args), cut_(cut), s_(scratch), begin_(begin),
+      : a_(args),
+        cut_(cut),
+        s_(scratch),
+        begin_(begin),
         rows_(std::min(cut.chunk, args.x.dim(0) - begin)) {}
 
   // Logits of one tile, its maxima and sums of exponentials, and the targets that fall into it.
@@ -140,9 +143,7 @@ class Chunk {
   }
 
  private:
-  int64_t columns(int64_t tile) const {
-    return std::min(kTileVocab, a_.vocab - tile * kTileVocab);
-  }
+  int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
   float* tile_logits(int64_t tile, int thread) const {
     return s_.logits + (a_.dx ? tile : thread) * cut_.chunk * kTileVocab;
   }
@@ -157,8 +158,8 @@ Loss run(const Context& context, const ClassifierArgs& a) {
   const int64_t M = a.x.dim(0), C = a.x.dim(1);
   const bool gradients = static_cast<bool>(a.dx);
   const Cut cut(M, a.vocab);
-  float* at = context.scratch("classifier",
-                              classifier_workspace(context, M, C, a.vocab, gradients));
+  float* at =
+      context.scratch("classifier", classifier_workspace(context, M, C, a.vocab, gradients));
   const auto take = [&at](int64_t floats) {
     float* start = at;
     at += ceil_div(floats, kLanes) * kLanes;

@@ -23,14 +23,14 @@ struct LinearForward {
 };
 
 struct LinearBackward {
-  ConstTensor dy;             // (M, N)
-  ConstTensor x;              // (M, K)
-  ConstTensor w;              // (N, K)
-  Tensor dx;                  // (M, K), overwritten
-  Tensor dw;                  // (N, K), accumulated
-  Tensor db;                  // (N) or null, accumulated
-  const Pattern* pattern;     // of w; never null
-  ConstTensor activation{};   // (M, K) or null: dx *= gelu'(activation)
+  ConstTensor dy;            // (M, N)
+  ConstTensor x;             // (M, K)
+  ConstTensor w;             // (N, K)
+  Tensor dx;                 // (M, K), overwritten
+  Tensor dw;                 // (N, K), accumulated
+  Tensor db;                 // (N) or null, accumulated
+  const Pattern* pattern;    // of w; never null
+  ConstTensor activation{};  // (M, K) or null: dx *= gelu'(activation)
 };
 
 struct LinearKernels {

@@ -11,7 +11,7 @@ namespace {
 // Tiles, chosen by the shape of the problem alone.
 constexpr int64_t kTileRows = 256;   // rows of x and dy
 constexpr int64_t kTileWidth = 512;  // outputs of a forward tile, inputs of a dx tile
-constexpr int64_t kFewRows = 4;      // up to this many rows are dot products, not a product of tiles
+constexpr int64_t kFewRows = 4;  // up to this many rows are dot products, not a product of tiles
 
 struct Tile {
   int64_t row, rows, col, cols;
@@ -118,8 +118,8 @@ void backward_input(const Context& context, const LinearBackward& a) {
   const int64_t tiles = tile_count(M, K, kTileRows, kTileWidth);
   parallel_for(context.threads, tiles, [&](int64_t index, int) {
     const Tile t = tile_at(index, M, K, kTileRows, kTileWidth);
-    gemm(Trans::no, Trans::no, t.rows, t.cols, N, a.dy.data() + t.row * N, N, a.w.data() + t.col,
-         K, 0.0f, a.dx.data() + t.row * K + t.col, K);
+    gemm(Trans::no, Trans::no, t.rows, t.cols, N, a.dy.data() + t.row * N, N, a.w.data() + t.col, K,
+         0.0f, a.dx.data() + t.row * K + t.col, K);
     if (!a.activation) return;
     for (int64_t row = t.row; row < t.row + t.rows; ++row) {
       const int64_t at = row * K + t.col;
