@@ -84,7 +84,7 @@ experiment: build  ## run experiment 9 (runs/00009-banded-fc-comparison) and wri
 	@$(BIN)/pyllmc report runs/00009-banded-fc-comparison
 
 bench: build  ## measure the speed of a training step on this machine
-	@$(BIN)/pyllmc bench
+	@$(BIN)/pyllmc bench step
 
 clean:  ## delete what was compiled
 	@rm -rf build dist pyllmc/bin pyllmc/_core*.so train_banded generate_banded

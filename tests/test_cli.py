@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
 import pyllmc
-from pyllmc import _core, cli, errors, programs
+from pyllmc import _core, cli, errors
+from pyllmc import programs as program_files
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 
@@ -39,9 +41,18 @@ def walk(command: click.Command, path: str) -> list[str]:
     return lines
 
 
-def test_commands_and_options_are_those_on_record() -> None:
-    """A flag that appears or vanishes must be put on record in cli_surface.txt."""
-    assert walk(cli.main, "pyllmc") == SURFACE.read_text().splitlines()
+def flags(program: Path) -> str:
+    """A program's name and the flags that its help lists, in that order."""
+    done = subprocess.run([program, "--help"], capture_output=True, text=True, check=True)
+    listed = re.findall(r"^ +(-\S.*?)(?: [A-Z]+)?  ", done.stdout, re.MULTILINE)
+    return " ".join([program.name, *(flag for line in listed for flag in line.split(", "))])
+
+
+def test_commands_and_flags_are_those_on_record(programs: SimpleNamespace) -> None:
+    """A flag that appears or vanishes on purpose is put on record in cli_surface.txt."""
+    surface = walk(cli.main, "pyllmc")
+    surface += [flags(programs.train_banded), flags(programs.generate_banded)]
+    assert surface == SURFACE.read_text().splitlines()
 
 
 def test_help_lists_every_command_with_its_line() -> None:
@@ -143,7 +154,7 @@ def test_doctor_names_core_programs_and_tokenizer_cache(
     assert facts["pyllmc"] == pyllmc.__version__
     assert Path(facts["core"]["path"]).is_file()
     assert {"gemm", "compiler"} <= set(facts["core"])
-    assert facts["programs"]["train_banded"] == str(programs.train_banded_path())
+    assert facts["programs"]["train_banded"] == str(program_files.train_banded_path())
     assert facts["tiktoken"]["cache"] == str(tmp_path)
     assert facts["tiktoken"]["gpt2"].startswith("not cached")
     assert facts["problems"] == []
@@ -156,7 +167,7 @@ def test_doctor_sees_a_filled_tokenizer_cache(tiktoken_cache: Path) -> None:
 def test_doctor_fails_when_a_program_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(programs, "_FOLDER", tmp_path)
+    monkeypatch.setattr(program_files, "_FOLDER", tmp_path)
     result = invoke("doctor")
     assert result.exit_code == 1
     assert f"the program {tmp_path}/train_banded is missing: run `make build`" in result.stderr

@@ -21,7 +21,7 @@ COMMANDS = {
     "parse": "Read training logs into one table.",
     "report": "Write an experiment's tables, charts and README.md from its logs.",
     "inspect": "Show what a model, checkpoint or token file holds.",
-    "bench": "Measure the speed of a training step on this machine.",
+    "bench": "Measure the speed of pyllmc on this machine.",
     "doctor": "Show what is installed, what was found and what is missing.",
 }
 
