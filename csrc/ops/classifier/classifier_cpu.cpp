@@ -26,11 +26,17 @@ struct Cut {
     groups = std::min(kGroups, tiles);
   }
   int64_t group_begin(int64_t group) const { return group * tiles / groups; }
+  // Tiles of logits that are kept at a time. The backward pass needs all; the loss alone needs no
+  // more than there are threads.
+  int64_t kept_tiles(int threads, bool gradients) const {
+    return gradients ? tiles : std::min<int64_t>(tiles, threads);
+  }
 };
 
 // Parts of the workspace for one chunk.
 struct Scratch {
-  float* logits;        // tile by tile, (rows, tile columns) each; the loss alone: one per thread
+  int64_t kept_tiles;   // of logits: all of them, or one per thread
+  float* logits;        // tile by tile, (rows, tile columns) each
   float* tile_max;      // (tiles, chunk)
   float* tile_sum;      // (tiles, chunk): sum of exp(logit - tile_max)
   float* target_logit;  // (chunk)
@@ -145,7 +151,8 @@ class Chunk {
  private:
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
   float* tile_logits(int64_t tile, int thread) const {
-    return s_.logits + (a_.dx ? tile : thread) * cut_.chunk * kTileVocab;
+    const int64_t slot = s_.kept_tiles == cut_.tiles ? tile : thread;
+    return s_.logits + slot * cut_.chunk * kTileVocab;
   }
 
   const ClassifierArgs& a_;
@@ -166,7 +173,8 @@ Loss run(const Context& context, const ClassifierArgs& a) {
     return start;
   };
   Scratch scratch{};
-  scratch.logits = take((gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab);
+  scratch.kept_tiles = cut.kept_tiles(context.threads, gradients);
+  scratch.logits = take(scratch.kept_tiles * cut.chunk * kTileVocab);
   scratch.tile_max = take(cut.tiles * cut.chunk);
   scratch.tile_sum = take(cut.tiles * cut.chunk);
   scratch.target_logit = take(cut.chunk);
@@ -200,7 +208,7 @@ const ClassifierKernels classifier_cpu = {run};
 int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
                              int64_t vocab, bool gradients) {
   const Cut cut(tokens, vocab);
-  const int64_t logits = (gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab;
+  const int64_t logits = cut.kept_tiles(context.threads, gradients) * cut.chunk * kTileVocab;
   const int64_t parts = 2 * cut.tiles * cut.chunk + 2 * cut.chunk;
   const int64_t dx_part = gradients ? cut.groups * cut.chunk * channels : 0;
   return logits + parts + dx_part + 6 * kLanes;
