@@ -5,6 +5,8 @@ import json
 import os
 import random
 import socket
+import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -179,6 +181,31 @@ def test_an_object_without_a_story_is_refused_with_its_place(server, tmp_path):
     server.body = buffer.getvalue()
     with pytest.raises(FormatError, match=r"data00\.json: object 1 has no text"):
         prepare_tinystories(tmp_path, url=server.url)
+
+
+def test_memory_does_not_grow_with_the_shards(tmp_path):
+    # 80 MB of JSON whose stories are short: read whole, it would take more than that.
+    items = [{"story": f"Story {i}.", "instruction": "x" * 20_000} for i in range(1000)]
+    shard = json.dumps(items).encode()
+    with tarfile.open(tmp_path / "archive.tar.gz", "w:gz", compresslevel=1) as tar:
+        for number in range(4):
+            member(tar, f"data{number:02}.json", shard)
+    code = (
+        "import re, sys; from pathlib import Path\n"
+        "from pyllmc.data import tinystories; from pyllmc.data.tokenizers import load_tokenizer\n"
+        "tinystories.load_tokenizer = lambda name: load_tokenizer('ministories')\n"
+        "tinystories.load_tokenizer('')\n"
+        "status = Path('/proc/self/status')\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s*(\\d+)', status.read_text())[1])\n"
+        "before = peak()\n"
+        "tinystories.prepare_tinystories(Path(sys.argv[1]) / 'out', url=sys.argv[2])\n"
+        "print(peak() - before)"
+    )
+    url = (tmp_path / "archive.tar.gz").as_uri()
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path), url], stdout=subprocess.PIPE, check=True
+    )
+    assert int(done.stdout) < 40_000  # KiB
 
 
 def test_the_real_address_is_the_default():

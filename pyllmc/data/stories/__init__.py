@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pyllmc.data.stories import friends, journeys, nature, things
+from pyllmc.data.stories import damage, friends, journeys, nature, things
 from pyllmc.data.stories.teller import Teller
 
 PLOTS: tuple[Callable[[Teller], None], ...] = (
-    things.spoiled,
+    damage.spoiled,
     things.lost,
     things.out_of_reach,
     things.borrowed,
