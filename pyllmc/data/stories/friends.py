@@ -315,7 +315,7 @@ def truth(t: Teller) -> None:
     honest = t.chance(0.5)
     slots = {"thing": thing, "how": t.fill(how), "hidden": hidden, "blamed": t.pick(BLAMED)}
     t.open(
-        "one day {h} played in the house of {e}. {h.he} was too wild, and {how} {h.he} broke "
+        "one day {h} played in {e}'s room. {h.he} was too wild, and {how} {h.he} broke "
         "{e}'s [best|favorite|old] {thing}.",
         "{h} was [frightened|scared] and hid the pieces {hidden}.",
         trait=t.pick(("lively", "wild", "cheerful", "merry")),
@@ -345,13 +345,13 @@ def truth(t: Teller) -> None:
         )
     t.tell("together they fetched what was {hidden} and " + mended + ".", **slots)
     if honest:
-        t.end(
+        t.end_at_home(
             "{h} was glad that {h.he} had told the truth at once.",
             "a thing can be mended when nobody hides it.",
             **slots,
         )
     else:
-        t.end(
+        t.end_at_home(
             "{h} never said again that {blamed} had done it.",
             "{h} felt light again, as light as a feather.",
             **slots,

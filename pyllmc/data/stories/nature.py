@@ -113,7 +113,7 @@ def seed(t: Teller) -> None:
             "sorry|felt bad].",
             '"[It is not too late|We can still save them]," said {friend}. now {h} and {f} gave '
             "them water [every day|every morning and every evening]. slowly they became green "
-            "again, and in the end there were {grown}.",
+            "again, and in the end they had {grown}.",
             **slots,
         )
     t.tell(

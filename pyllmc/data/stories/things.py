@@ -96,7 +96,7 @@ def lost(t: Teller) -> None:
         **slots,
     )
     t.end(
-        "from then on {h} kept the {thing} on a string around {h.his} neck.",
+        "from then on {h} kept the {thing} in a little bag around {h.his} neck.",
         "after that {h} looked into {h.his} pocket [every hour|twice a day].",
         "{h} put the {thing} in a [safe place|little box|drawer].",
         **slots,
