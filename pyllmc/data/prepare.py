@@ -70,10 +70,12 @@ def find_dataset(folder: Path, name: str, request: Mapping[str, Any]) -> Dataset
             "--out-dir keeps it."
         ) from error
     for key, wanted in json.loads(json.dumps(request)).items():
-        if source.get(key) != wanted:
+        had = source.get(key)
+        if had != wanted:
+            how = f"other {key}" if isinstance(wanted, list) else f"{key} {had!r}, not {wanted!r}"
             raise UsageError(
-                f"{record_path} was made with {key} {source.get(key)!r}, not {wanted!r}: --force "
-                "replaces it, another --out-dir keeps both."
+                f"{record_path} was made with {how}: --force replaces it, another --out-dir keeps "
+                "both."
             )
     for file, sha256 in known.items():
         path = folder / file

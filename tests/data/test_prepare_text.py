@@ -174,7 +174,7 @@ def test_the_same_text_is_up_to_date_and_another_is_refused(tmp_path, capsys):
     assert "up to date" in capsys.readouterr().err
     assert made.file("train").stat().st_mtime_ns == before
     files[0].write_text("two cats sat " * 20)
-    with pytest.raises(UsageError, match="made with files"):
+    with pytest.raises(UsageError, match="made with other files: --force"):
         prepare(tmp_path, files)
     prepare(tmp_path, files, force=True)
     assert "two cats" in text_of(made, "train")
