@@ -49,6 +49,12 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
+void require_between(const char* flag, int64_t value, int64_t least, int64_t most) {
+  if (value >= least && value <= most) return;
+  throw UsageError(message(flag, " is ", value, ", it must be ", least,
+                           most == least + 1 ? " or " : " to ", most));
+}
+
 void Flags::group(const std::string& title) { next_group_ = title; }
 
 void Flags::add(Flag flag) {
@@ -60,7 +66,7 @@ void Flags::add(Flag flag) {
 void Flags::text(const std::string& short_names, const std::string& name, std::string* target,
                  const std::string& value_name, const std::string& help, const std::string& shown) {
   add({short_names, name, value_name, help, shown.empty() ? *target : shown,
-       [target](const std::string&, const std::string& value) { *target = value; }, ""});
+       [target](const std::string&, const std::string& value) { *target = value; }, true});
 }
 
 void Flags::integer(const std::string& short_names, const std::string& name, int64_t* target,
@@ -80,8 +86,7 @@ void Flags::number(const std::string& short_names, const std::string& name, doub
   add({short_names, name, "X", help, number_text(*target),
        [target](const std::string& flag, const std::string& value) {
          *target = real_number(flag, value);
-       },
-       ""});
+       }});
 }
 
 void Flags::number(const std::string& short_names, const std::string& name,
@@ -90,15 +95,15 @@ void Flags::number(const std::string& short_names, const std::string& name,
   add({short_names, name, "X", help, shown,
        [target](const std::string& flag, const std::string& value) {
          *target = real_number(flag, value);
-       },
-       ""});
+       }});
 }
 
 void Flags::action(const std::string& short_names, const std::string& name, const std::string& help,
                    const std::string& shown, std::function<void(int64_t)> set) {
   add({short_names, name, "N", help, shown,
-       [set](const std::string& flag, const std::string& value) { set(whole_number(flag, value)); },
-       ""});
+       [set](const std::string& flag, const std::string& value) {
+         set(whole_number(flag, value));
+       }});
 }
 
 const Flags::Flag* Flags::find(const std::string& word) const {
@@ -111,20 +116,37 @@ const Flags::Flag* Flags::find(const std::string& word) const {
   return nullptr;
 }
 
-void Flags::refuse(const std::string& word) const {
-  std::string nearest;
-  size_t least = 4;
-  if (word.rfind("--", 0) == 0) {
-    for (const Flag& flag : flags_) {
-      const size_t distance = edit_distance(word, "--" + flag.name);
-      if (distance < least) {
-        least = distance;
-        nearest = "--" + flag.name;
+// What may have been meant: a long name, or a short one with its value grown on; "" = no idea.
+std::string Flags::guess(const std::string& word) const {
+  if (word.size() < 3 || word[0] != '-') return "";
+  const std::string name = word.substr(word[1] == '-' ? 2 : 1);
+  size_t least = std::min<size_t>(4, name.size());
+  const Flag* nearest = nullptr;
+  for (const Flag& flag : flags_) {
+    size_t distance = edit_distance(name, flag.name);
+    if (name.size() > 3) {
+      if (flag.name.starts_with(name)) distance = 1;
+      const size_t dash = flag.name.find('-');  // --bandwith for --fc1-bandwidth
+      if (dash != std::string::npos) {
+        distance = std::min(distance, 1 + edit_distance(name, flag.name.substr(dash + 1)));
       }
     }
+    if (distance < least) {
+      least = distance;
+      nearest = &flag;
+    }
   }
+  if (nearest) return message("--", nearest->name);
+  if (word[1] != '-' && find(word.substr(0, 2))) {
+    return message(word.substr(0, 2), " ", word.substr(word[2] == '=' ? 3 : 2));
+  }
+  return "";
+}
+
+void Flags::refuse(const std::string& word) const {
+  const std::string meant = guess(word);
   const std::string hint =
-      nearest.empty() ? "see " + program_ + " --help" : "did you mean " + nearest + "?";
+      meant.empty() ? "see " + program_ + " --help" : "did you mean " + meant + "?";
   throw UsageError(
       message(word.rfind("-", 0) == 0 ? "unknown flag '" : "unexpected word '", word, "': ", hint));
 }
@@ -144,6 +166,10 @@ Flags::Outcome Flags::parse(int argc, const char* const* argv) const {
     if (!value) {
       if (i + 1 == argc) throw UsageError(message(word, " needs a value after it"));
       value = argv[++i];
+      if (flag->any_text && find(*value)) {
+        throw UsageError(message(word, " needs a value after it, got the flag '", *value,
+                                 "'; write --", flag->name, "=", *value, " if that is the value"));
+      }
     }
     flag->set(word, *value);
   }

@@ -10,6 +10,11 @@
 
 namespace pyllmc {
 
+constexpr int64_t kMostThreads = 4096;
+
+// Throws UsageError, naming the flag, for a value outside [least, most].
+void require_between(const char* flag, int64_t value, int64_t least, int64_t most);
+
 class Flags {
  public:
   // `synopsis` and `examples` open the help, `epilogue` closes it.
@@ -48,10 +53,12 @@ class Flags {
   struct Flag {
     std::string short_names, name, value_name, help, shown;
     std::function<void(const std::string& flag, const std::string& value)> set;
-    std::string group;  // title that precedes this flag, "" = none
+    bool any_text = false;  // takes any word as its value, so a flag there may be a mistake
+    std::string group{};    // title that precedes this flag, "" = none
   };
   void add(Flag flag);
   const Flag* find(const std::string& word) const;
+  std::string guess(const std::string& word) const;
   [[noreturn]] void refuse(const std::string& word) const;
 
   std::string program_, synopsis_, examples_, epilogue_;

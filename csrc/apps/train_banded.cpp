@@ -26,7 +26,7 @@ struct Choices {
   TrainSettings settings;
   int64_t threads = 0;
   int64_t mask_init = 1;
-  bool dense = false;
+  int64_t dense = 0;
 };
 
 pyllmc::Flags flags_for(Choices& choices) {
@@ -39,19 +39,16 @@ pyllmc::Flags flags_for(Choices& choices) {
       "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
       "      -o logs/log_fc1_bw512.txt\n"
       "  train_banded -w 256 -e model.bin -c checkpoint_banded.bin -n 2000\n",
-      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at "
-      "once.\n"
-      "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (loss or gradient "
-      "not\n"
-      "finite; stopped before the update), 4 bad file, 75 stopped by SIGTERM after saving, 130 "
-      "stopped by Ctrl-C.\n");
+      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at\n"
+      "once. Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or\n"
+      "gradient that is not finite; the checkpoint is left as it was), 4 bad or missing file,\n"
+      "75 stopped by SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
   flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
   flags.integer("1w", "fc1-bandwidth", &s.fc1_bandwidth,
                 "bandwidth of FC1, the up-projection C -> 4C");
   flags.integer("2", "fc2-bandwidth", &s.fc2_bandwidth,
                 "bandwidth of FC2, the down-projection 4C -> C");
-  flags.action("d", "dense", "1 = no band at all, whatever -1, -2 and -w say", "0",
-               [&choices](int64_t value) { choices.dense = value != 0; });
+  flags.integer("d", "dense", &choices.dense, "1 = no band at all, whatever -1, -2 and -w say");
   flags.integer("", "mask-init", &choices.mask_init,
                 "1 = mask the initial weights too, 0 = the first step is dense");
   flags.group("Files");
@@ -87,8 +84,8 @@ pyllmc::Flags flags_for(Choices& choices) {
     s.init_seed = value;
     s.data_seed = value;
   });
-  flags.integer("", "init-seed", &s.init_seed, "seed of samples, recorded in the checkpoint",
-                "the model file's, else 1337");
+  flags.integer("", "init-seed", &s.init_seed, "seed of samples, kept in the checkpoint",
+                "the model's, else 1337");
   flags.integer("", "data-seed", &s.data_seed, "seed of the order of the training data");
   flags.integer("", "threads", &choices.threads, "threads; results do not depend on it",
                 "all processors");
@@ -109,15 +106,11 @@ int train(int argc, char** argv) {
       break;
   }
   TrainSettings& settings = choices.settings;
-  if (choices.mask_init != 0 && choices.mask_init != 1) {
-    throw pyllmc::UsageError(
-        pyllmc::message("--mask-init is ", choices.mask_init, ", it must be 0 or 1"));
-  }
-  if (choices.threads > 4096) {
-    throw pyllmc::UsageError(pyllmc::message("--threads is ", choices.threads, ", at most 4096"));
-  }
+  pyllmc::require_between("--mask-init", choices.mask_init, 0, 1);
+  pyllmc::require_between("--dense", choices.dense, 0, 1);
+  pyllmc::require_between("--threads", choices.threads, 0, pyllmc::kMostThreads);
   settings.mask_init = choices.mask_init == 1;
-  if (choices.dense) settings.fc1_bandwidth = settings.fc2_bandwidth = 0;
+  if (choices.dense == 1) settings.fc1_bandwidth = settings.fc2_bandwidth = 0;
   settings.threads = static_cast<int>(choices.threads);
 
   pyllmc::TrainSession session(settings);
