@@ -31,7 +31,7 @@ pyllmc::Flags flags_for(Choices& c) {
       "generate_banded", "Continues a prompt with a model or checkpoint of train_banded or llm.c.",
       "Example:\n  generate_banded -e checkpoint_banded.bin -n 128 -p \"Once upon a time\"\n",
       "The text goes to stdout, everything else to stderr.\n"
-      "Exit codes: 0 done, 2 usage, 4 bad file.\n");
+      "Exit codes: 0 done, 1 the text could not be written, 2 usage, 4 bad or missing file.\n");
   flags.group("Text");
   flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
   flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");
@@ -41,7 +41,7 @@ pyllmc::Flags flags_for(Choices& c) {
   flags.group("Files and machine");
   flags.text("e", "checkpoint", &c.checkpoint, "FILE", "model or checkpoint");
   flags.text("", "tokenizer", &c.tokenizer, "FILE", "tokenizer file",
-             "the only one of the right size beside the checkpoint, in . or data/*");
+             "first that fits beside -e, in ., in data/*");
   flags.integer("", "threads", &c.threads, "threads", "all processors");
   return flags;
 }
@@ -54,8 +54,9 @@ std::string find_tokenizer(const Choices& c, int64_t vocab) {
   if (folders[0].empty()) folders.erase(folders.begin());
   std::error_code ignored;
   std::vector<fs::path> prepared;
-  for (const auto& entry : fs::directory_iterator("data", ignored))
+  for (const auto& entry : fs::directory_iterator("data", ignored)) {
     prepared.push_back(entry.path());
+  }
   std::sort(prepared.begin(), prepared.end());
   folders.insert(folders.end(), prepared.begin(), prepared.end());
   for (const fs::path& folder : folders) {
@@ -66,7 +67,11 @@ std::string find_tokenizer(const Choices& c, int64_t vocab) {
     }
     std::sort(files.begin(), files.end());
     for (const fs::path& file : files) {
-      if (pyllmc::Tokenizer::open(file.string()).vocab_size() == vocab) return file.string();
+      try {
+        if (pyllmc::Tokenizer::open(file.string()).vocab_size() == vocab) return file.string();
+      } catch (const pyllmc::FormatError&) {
+        // A damaged file that nobody asked for is none that fits.
+      }
     }
   }
   return "";
@@ -85,11 +90,13 @@ int generate(int argc, char** argv) {
     case pyllmc::Flags::Outcome::run:
       break;
   }
-  if (c.tokens < 1)
-    throw pyllmc::UsageError(pyllmc::message("--tokens is ", c.tokens, ", it must be 1 or more"));
-  if (c.top_k < 0 || !(c.temperature >= 0) || c.seed < 0 || c.threads < 0 || c.threads > 4096) {
+  pyllmc::require_between("--tokens", c.tokens, 1, INT32_MAX);
+  pyllmc::require_between("--top-k", c.top_k, 0, INT32_MAX);
+  pyllmc::require_between("--seed", c.seed, 0, INT64_MAX);
+  pyllmc::require_between("--threads", c.threads, 0, pyllmc::kMostThreads);
+  if (c.temperature < 0) {
     throw pyllmc::UsageError(
-        "--top-k, --temperature, --seed and --threads must be 0 or more (threads at most 4096)");
+        pyllmc::message("--temperature is ", c.temperature, ", it must be 0 or more"));
   }
   const pyllmc::CheckpointFile file = pyllmc::CheckpointFile::open(c.checkpoint);
   const std::string tokenizer_path = find_tokenizer(c, file.config().vocab_size);
@@ -100,9 +107,9 @@ int generate(int argc, char** argv) {
   }
   const pyllmc::Tokenizer tokenizer = pyllmc::Tokenizer::open(tokenizer_path);
   if (tokenizer.vocab_size() != file.config().vocab_size) {
-    throw pyllmc::FormatError(pyllmc::message(tokenizer_path, " holds ", tokenizer.vocab_size(),
-                                              " tokens, the model's vocabulary has ",
-                                              file.config().vocab_size));
+    throw pyllmc::FormatError(pyllmc::message(
+        tokenizer_path, " holds ", tokenizer.vocab_size(), " tokens, the model's vocabulary has ",
+        file.config().vocab_size, "; give the tokenizer of its training data"));
   }
   const auto model = pyllmc::load_gpt2(file);
   const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
@@ -124,6 +131,11 @@ int generate(int argc, char** argv) {
 
   std::vector<int32_t> prompt = {tokenizer.eot()};
   for (int32_t token : tokenizer.encode(c.prompt)) prompt.push_back(token);
+  if (static_cast<int64_t>(prompt.size()) > file.config().max_seq_len) {
+    throw pyllmc::UsageError(pyllmc::message(
+        "the prompt is ", prompt.size() - 1, " tokens long, the model has room for ",
+        file.config().max_seq_len - 1, " after its end-of-text token; give a shorter --prompt"));
+  }
   std::fputs(c.prompt.c_str(), stdout);
   std::fflush(stdout);
   const int threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
@@ -137,7 +149,9 @@ int generate(int argc, char** argv) {
       });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   std::fputs("\n", stdout);
-  std::fflush(stdout);
+  if (std::fflush(stdout) != 0 || std::ferror(stdout)) {
+    throw pyllmc::WriteError("the text could not be written to stdout; see where it is sent to");
+  }
   std::fprintf(stderr, "%lld tokens in %.2f s, %.0f tokens/s", static_cast<long long>(drawn),
                took.count(), static_cast<double>(drawn) / took.count());
   std::fputs(drawn < c.tokens ? " (the model has room for no more)\n" : "\n", stderr);
