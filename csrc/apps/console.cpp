@@ -69,11 +69,21 @@ void mask_rows(const std::string& layer, const Pattern& pattern, int64_t layers)
                                   with_commas(pattern.total()) + ")");
 }
 
-void say_when_dense(const char* layer, const Pattern& pattern) {
-  if (pattern.bandwidth() == 0 || !pattern.is_dense()) return;
-  std::printf("note: %s bandwidth %" PRId64 " keeps %s of %s entries: this layer is dense\n", layer,
-              pattern.bandwidth(), with_commas(pattern.kept()).c_str(),
-              with_commas(pattern.total()).c_str());
+// A band that keeps everything is no band, and who asked for one should know.
+void say_when_dense(const Pattern& fc1, const Pattern& fc2) {
+  const auto say = [](const char* start, const Pattern& pattern, const char* what) {
+    if (pattern.bandwidth() == 0 || !pattern.is_dense()) return false;
+    std::printf("%s %" PRId64 " keeps %s of %s entries: this %s is dense\n", start,
+                pattern.bandwidth(), with_commas(pattern.kept()).c_str(),
+                with_commas(pattern.total()).c_str(), what);
+    return true;
+  };
+  if (fc1.is_dense() && fc2.is_dense()) {
+    if (!say("bandwidth", fc1, "run")) say("bandwidth", fc2, "run");
+  } else {
+    say("note: FC1 bandwidth", fc1, "layer");
+    say("note: FC2 bandwidth", fc2, "layer");
+  }
 }
 
 // A checkpoint that is continued with another band than it was made with: right for a comparison
@@ -147,17 +157,9 @@ void Console::started(const TrainFacts& f) {
   row("memory: all",
       message(bytes_text(total_bytes(f.memory)), " of ", bytes_text(f.memory_available), " free"));
   rule();
-  say_when_dense("FC1", f.fc1);
-  say_when_dense("FC2", f.fc2);
+  say_when_dense(f.fc1, f.fc2);
   warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth, s.fc1_bandwidth);
   warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth, s.fc2_bandwidth);
-  const bool fc1_dense = f.fc1.is_dense(), fc2_dense = f.fc2.is_dense();
-  if ((s.fc1_bandwidth || s.fc2_bandwidth) && fc1_dense && fc2_dense) {
-    const Pattern& widest = s.fc1_bandwidth ? f.fc1 : f.fc2;
-    std::printf("bandwidth %" PRId64 " keeps %s of %s entries: this run is dense\n",
-                widest.bandwidth(), with_commas(widest.kept()).c_str(),
-                with_commas(widest.total()).c_str());
-  }
   std::fflush(stdout);
 }
 

@@ -25,7 +25,7 @@ DataLoader::DataLoader(const std::string& pattern, int64_t B, int64_t T, int64_t
   if (order_.chunks_per_epoch() == 0) {
     throw FormatError(message(pattern, " holds ", shards_.total_tokens(),
                               " tokens, a batch of B = ", B, " and T = ", T, " needs ", B * T + 1,
-                              " in one file"));
+                              " in one file; use more data or a smaller batch or sequence"));
   }
   tokens_.resize(static_cast<size_t>(B * T + 1));
   inputs_.resize(static_cast<size_t>(B * T));

@@ -1,9 +1,11 @@
 #include "train/session.h"
 
 #include <chrono>
+#include <cmath>
 #include <filesystem>
 
 #include "core/threads.h"
+#include "formats/atomic_file.h"
 #include "models/gpt2_checkpoint.h"
 #include "train/sampler.h"
 
@@ -12,10 +14,18 @@ namespace {
 
 constexpr int64_t kDefaultInitSeed = 1337;
 
+// Counts fit 32 bits: checkpoints record them so, and a product of two does not overflow.
 void require_at_least(const char* name, int64_t value, int64_t least) {
   if (value < least) {
     throw UsageError(message(name, " is ", value, ", it must be ", least, " or more"));
   }
+  if (value > INT32_MAX) {
+    throw UsageError(message(name, " is ", value, ", it must be at most ", INT32_MAX));
+  }
+}
+
+void require_not_negative(const char* name, double value) {
+  if (!(value >= 0)) throw UsageError(message(name, " is ", value, ", it must be 0 or more"));
 }
 
 void require_seed(const char* name, int64_t seed) {
@@ -24,9 +34,13 @@ void require_seed(const char* name, int64_t seed) {
   }
 }
 
-void check(const TrainSettings& s) {
+// The settings, if they can work with any model and data.
+const TrainSettings& checked(const TrainSettings& s) {
   require_at_least("--batch-size", s.batch_size, 1);
   require_at_least("--accumulate", s.accumulate, 1);
+  require_at_least("--steps", std::max<int64_t>(s.steps, 0), 0);
+  require_at_least("--fc1-bandwidth", s.fc1_bandwidth, 0);
+  require_at_least("--fc2-bandwidth", s.fc2_bandwidth, 0);
   require_at_least("--val-every", s.val_every, 0);
   require_at_least("--val-batches", s.val_batches, 1);
   require_at_least("--sample-every", s.sample_every, 0);
@@ -37,21 +51,21 @@ void check(const TrainSettings& s) {
   require_seed("--data-seed", s.data_seed);
   if (s.init_seed) require_seed("--init-seed", *s.init_seed);
   if (s.sequence_length) require_at_least("--sequence-length", *s.sequence_length, 1);
-  if (!(s.learning_rate >= 0)) {
-    throw UsageError(message("--learning-rate is ", s.learning_rate, ", it must be 0 or more"));
-  }
-  if (!(s.weight_decay >= 0) || !(s.grad_clip >= 0)) {
-    throw UsageError("--weight-decay and --grad-clip must be 0 or more");
-  }
+  require_not_negative("--learning-rate", s.learning_rate);
+  require_not_negative("--weight-decay", s.weight_decay);
+  require_not_negative("--grad-clip", s.grad_clip);
   if (s.min_lr && !(*s.min_lr >= 0 && *s.min_lr <= s.learning_rate)) {
     throw UsageError(message("--min-lr is ", *s.min_lr,
-                             ", it must lie between 0 and the learning "
-                             "rate ",
-                             s.learning_rate));
+                             ", it must lie between 0 and the learning rate ", s.learning_rate));
   }
   if (s.checkpoint_every > 0 && s.checkpoint.empty()) {
     throw UsageError("--checkpoint-every needs --checkpoint FILE to write to");
   }
+  if (std::error_code error; !std::filesystem::exists(s.model, error)) {
+    throw FormatError(message("there is no model ", s.model,
+                              "; name one with --model or make one with 'pyllmc model init'"));
+  }
+  return s;
 }
 
 // Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
@@ -77,7 +91,7 @@ std::string find_tokenizer(const TrainSettings& settings) {
 }  // namespace
 
 TrainSession::TrainSession(const TrainSettings& settings)
-    : file_(CheckpointFile::open(settings.model)),
+    : file_(CheckpointFile::open(checked(settings).model)),
       model_(
           std::make_unique<Gpt2>(file_.config(), settings.fc1_bandwidth, settings.fc2_bandwidth)),
       facts_{.settings = settings,
@@ -95,28 +109,47 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .memory = {},
              .memory_available = available_memory(),
              .tokenizer = ""} {
-  check(settings);
   TrainSettings& s = facts_.settings;
   const Gpt2Config& config = facts_.config;
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
   const int64_t B = s.batch_size, T = *s.sequence_length, V = config.vocab_size;
   if (T > config.max_seq_len) {
-    throw UsageError(
-        message("sequence length T = ", T, " exceeds the model's maxT = ", config.max_seq_len));
+    throw UsageError(message("sequence length T = ", T,
+                             " exceeds the model's maxT = ", config.max_seq_len,
+                             "; give --sequence-length ", config.max_seq_len, " or less"));
+  }
+  if (B * T > INT32_MAX) {
+    throw UsageError(message("a batch of B = ", B, " and T = ", T, " has ", B * T,
+                             " tokens, at most ", INT32_MAX, " are possible; use --accumulate"));
   }
   if (s.threads == 0) s.threads = available_threads();
   if (!s.init_seed) s.init_seed = file_.meta().has_meta ? file_.meta().init_seed : kDefaultInitSeed;
 
+  facts_.memory = Trainer::memory_needs(*model_, trainer_options());
+  Trainer::check_memory(*model_, trainer_options(), facts_.memory_available);
+
   val_.emplace(s.val_data, B, T, V, 0);
   if (!s.test_data.empty()) test_.emplace(s.test_data, B, T, V, 0);
   const DataLoader train(s.train_data, B, T, V, static_cast<uint32_t>(s.data_seed));
+  // Now, not when a run of hours comes to the token in question.
+  train.shards().check_range(V);
+  val_->shards().check_range(V);
+  if (test_) test_->shards().check_range(V);
+
   facts_.train_tokens = train.tokens();
   facts_.train_batches = train.batches();
   facts_.val_tokens = val_->tokens();
   facts_.train_fingerprint = train.shards().fingerprint();
   facts_.val_fingerprint = val_->shards().fingerprint();
   facts_.val_batches_used = std::min(s.val_batches, val_->batches());
-  if (s.steps < 0) s.steps = train.batches() / s.accumulate;
+  if (s.steps < 0) {
+    s.steps = train.batches() / s.accumulate;
+    if (s.steps == 0) {
+      throw UsageError(message("an epoch of ", s.train_data, " has ", train.batches(),
+                               " batches, an update takes --accumulate ", s.accumulate,
+                               "; accumulate less or give --steps"));
+    }
+  }
 
   facts_.tokenizer = find_tokenizer(s);
   if (!facts_.tokenizer.empty()) {
@@ -124,13 +157,15 @@ TrainSession::TrainSession(const TrainSettings& settings)
     if (tokenizer_->vocab_size() != V) {
       if (!settings.tokenizer.empty()) {
         throw FormatError(message(facts_.tokenizer, " holds ", tokenizer_->vocab_size(),
-                                  " tokens, the model's vocabulary has ", V));
+                                  " tokens, the model's vocabulary has ", V,
+                                  "; give the tokenizer of the training data"));
       }
       tokenizer_.reset();  // found by chance, made for another model
       facts_.tokenizer.clear();
     }
   }
-  facts_.memory = Trainer::memory_needs(*model_, trainer_options());
+  // Makes the folder and proves that it can be written to.
+  if (!s.checkpoint.empty()) AtomicFile(s.checkpoint, true);
 }
 
 TrainerOptions TrainSession::trainer_options() const {
@@ -174,7 +209,6 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
     for (TrainObserver* observer : observers) event(*observer);
   };
   tell([&](TrainObserver& o) { o.started(facts_); });
-  Trainer::check_memory(*model_, trainer_options(), facts_.memory_available);
   model_->parameters().allocate(true);
   read_weights(*model_, file_);
   Trainer trainer(std::move(model_), trainer_options(), s.train_data);
@@ -191,8 +225,19 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
   for (int64_t step = 0;; ++step) {
     const bool last = step == s.steps;
     if (last || (s.val_every > 0 ? step % s.val_every == 0 : step == 0)) {
-      const Loss loss = trainer.evaluate(*val_, s.val_batches);
+      Loss loss = trainer.evaluate(*val_, s.val_batches);
+      const bool finite = std::isfinite(loss.sum);
+      if (!finite) loss.sum = std::abs(loss.sum);  // "-nan" would mean nothing
       tell([&](TrainObserver& o) { o.validated(step, loss); });
+      if (!finite) {
+        // The last update may be what broke the weights: they replace no checkpoint.
+        end(EndStatus::diverged);
+        throw DivergedError(message(
+            "diverged at step ", step, ": the validation loss is ", loss.mean(),
+            "; these weights were not saved; ",
+            step == 0 ? "the weights of " + s.model + " are broken, start from another model"
+                      : "try a lower learning rate, warm-up or gradient clipping"));
+      }
     }
     if (s.sample_length > 1 &&
         (last || (step > 0 && s.sample_every > 0 && step % s.sample_every == 0))) {
@@ -218,11 +263,11 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
     }
     if (stop) return end(EndStatus::interrupted);
   }
+  save();
   if (test_) {
     const Loss loss = trainer.evaluate(*test_, test_->batches());
     tell([&](TrainObserver& o) { o.tested(trainer.steps_done(), loss); });
   }
-  save();
   return end(EndStatus::done);
 }
 

@@ -92,7 +92,7 @@ StepResult Trainer::step() {
     const bool loss_finite = std::isfinite(loss.sum);
     throw DivergedError(message("diverged at step ", state_.step, ": the ",
                                 loss_finite ? "gradient norm" : "loss", " is ",
-                                loss_finite ? state_.gradient_norm : loss.mean(),
+                                std::abs(loss_finite ? state_.gradient_norm : loss.mean()),
                                 "; the update was not made; try a lower learning rate, warm-up or "
                                 "gradient clipping"));
   }
