@@ -31,7 +31,9 @@ pyllmc::Flags flags_for(Choices& c) {
       "generate_banded", "Continues a prompt with a model or checkpoint of train_banded or llm.c.",
       "Example:\n  generate_banded -e checkpoint_banded.bin -n 128 -p \"Once upon a time\"\n",
       "The text goes to stdout, everything else to stderr.\n"
-      "Exit codes: 0 done, 1 the text could not be written, 2 usage, 4 bad or missing file.\n");
+      "Exit codes: 0 done, 1 the text could not be written, 2 usage, 3 the weights are not "
+      "finite,\n"
+      "4 bad or missing file.\n");
   flags.group("Text");
   flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
   flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");
@@ -98,10 +100,14 @@ int generate(int argc, char** argv) {
     throw pyllmc::UsageError(
         pyllmc::message("--temperature is ", c.temperature, ", it must be 0 or more"));
   }
+  if (std::error_code error; !std::filesystem::exists(c.checkpoint, error)) {
+    throw pyllmc::FormatError(
+        pyllmc::message("there is no checkpoint ", c.checkpoint, "; name one with --checkpoint"));
+  }
   const pyllmc::CheckpointFile file = pyllmc::CheckpointFile::open(c.checkpoint);
   const std::string tokenizer_path = find_tokenizer(c, file.config().vocab_size);
   if (tokenizer_path.empty()) {
-    throw pyllmc::UsageError(pyllmc::message(
+    throw pyllmc::FormatError(pyllmc::message(
         "no tokenizer of ", file.config().vocab_size, " tokens was found beside ", c.checkpoint,
         ", in . or in data/*; name one with --tokenizer FILE ('pyllmc data prepare' writes it)"));
   }

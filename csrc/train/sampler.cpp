@@ -61,6 +61,10 @@ int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int
   int32_t token = prompt.back();
   for (int64_t i = 0; i < count; ++i) {
     model.decode(context, *state, token, logits.data());
+    if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); })) {
+      throw DivergedError(message("the model's logits at position ", length - 1 + i,
+                                  " are not finite: its weights are broken, use another one"));
+    }
     const double coin = Philox::uniform(random.block(static_cast<uint64_t>(i))[0]);
     token = sample_token(logits, options, coin);
     emit(token);

@@ -22,7 +22,7 @@ int32_t sample_token(std::span<const float> logits, const SamplingOptions& optio
 
 // Reads the prompt (at least one token), then draws up to `count` tokens, as many as the model has
 // positions for; each is handed to `emit`. Token number i uses coin i of the seed's stream. Returns
-// how many were drawn.
+// how many were drawn. Throws DivergedError when the logits are not finite.
 int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int64_t count,
                  const SamplingOptions& options, const std::function<void(int32_t)>& emit);
 
