@@ -196,7 +196,8 @@ std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
              if (tokenizer_) {
                text += tokenizer_->decode(token);
              } else {
-               text += (text.empty() ? "" : " ") + std::to_string(token);
+               if (!text.empty()) text += ' ';
+               text += std::to_string(token);
              }
            });
   return text;
