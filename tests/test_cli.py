@@ -155,13 +155,17 @@ def test_doctor_names_core_programs_and_tokenizer_cache(
     assert Path(facts["core"]["path"]).is_file()
     assert {"gemm", "compiler"} <= set(facts["core"])
     assert facts["programs"]["train_banded"] == str(program_files.train_banded_path())
-    assert facts["tiktoken"]["cache"] == str(tmp_path)
-    assert facts["tiktoken"]["gpt2"].startswith("not cached")
+    assert facts["tiktoken"] == {
+        "cache": str(tmp_path),
+        "vocab.bpe": "missing",
+        "encoder.json": "missing",
+    }
     assert facts["problems"] == []
 
 
 def test_doctor_sees_a_filled_tokenizer_cache(tiktoken_cache: Path) -> None:
-    assert json.loads(invoke("doctor", "--json").stdout)["tiktoken"]["gpt2"] == "cached"
+    facts = json.loads(invoke("doctor", "--json").stdout)
+    assert facts["tiktoken"]["vocab.bpe"] == facts["tiktoken"]["encoder.json"] == "present"
 
 
 def test_doctor_fails_when_a_program_is_missing(

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import platform
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import click
 
 import pyllmc
 from pyllmc import programs
-from pyllmc.errors import PyllmcError
-
-# What tiktoken's gpt2 encoding loads; its cache names a file by the SHA-1 of its address.
-GPT2_FILES = tuple(
-    f"https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/{name}"
-    for name in ("vocab.bpe", "encoder.json")
-)
+from pyllmc.errors import PyllmcError, UsageError
 
 
 @click.command()
@@ -83,18 +73,13 @@ def _programs(problems: list[str]) -> dict[str, object]:
 
 
 def _tiktoken_cache() -> dict[str, object]:
-    """Where tiktoken keeps its files (its own rule; empty: nowhere), and if GPT-2's are there."""
-    variables = ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR")
-    named_by = next((name for name in variables if name in os.environ), None)
-    folder = os.environ[named_by] if named_by else f"{tempfile.gettempdir()}/data-gym-cache"
-    cached = folder and all(
-        (Path(folder) / hashlib.sha1(url.encode()).hexdigest()).is_file() for url in GPT2_FILES
-    )
-    return {
-        "cache": folder or "none",
-        "cache_named_by": named_by or "tiktoken's default",
-        "gpt2": "cached" if cached else "not cached: the first use downloads 1.5 MB",
-    }
+    from pyllmc.data.tokenizers import cache_folder, gpt2_cache
+
+    try:
+        files = {name: state for name, (_, state) in gpt2_cache().items()}
+        return {"cache": str(cache_folder()), **files}
+    except UsageError as error:
+        return {"cache": str(error)}
 
 
 def _lines(facts: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
