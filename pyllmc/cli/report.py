@@ -150,17 +150,25 @@ def _trial(
     matrix: Matrix, run: Run, seed: int | None, log: Path, metrics: Metrics, elsewhere: bool
 ) -> Trial:
     from pyllmc.experiments.plan import outcome
-    from pyllmc.experiments.state import read_state
+    from pyllmc.experiments.state import read_json, read_state
     from pyllmc.report.inputs import Trial
 
-    name = log.name if elsewhere else log.relative_to(matrix.out).as_posix()
     settings = {key: value for key, value in metrics.settings.items() if key != "type"}
     if elsewhere:
         # The runner's records are about the logs that it wrote, not about these.
-        return Trial(run.name, seed, name, settings, metrics.end or "unrecorded")
-    state = read_state(matrix.cell_dir(run, seed))
-    message = state.message if state else ""
-    return Trial(run.name, seed, name, settings, outcome(matrix, run, seed), message)
+        return Trial(run.name, seed, log.name, settings, metrics.end or "unrecorded")
+    cell = matrix.cell_dir(run, seed)
+    record = read_json(cell / "config.json") or {}
+    asked = (record.get("configuration") or {}).get("settings") or {}
+    state = read_state(cell)
+    return Trial(
+        run.name,
+        seed,
+        log.relative_to(matrix.out).as_posix(),
+        {**asked, **settings},
+        outcome(matrix, run, seed),
+        state.message if state else "",
+    )
 
 
 def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int], str]:
@@ -231,8 +239,9 @@ def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
         gemm = [run.settings[key] for key in ("gemm", "gemm_core") if run.settings.get(key)]
         add("matrix products by", " ".join(map(str, gemm)) or None)
         record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
-        commit = (record.get("git") or {}).get("commit")
-        add("code at commit", commit and commit[:12])
+        git = record.get("git") or {}
+        changed = " with changes" if git.get("dirty") else ""
+        add("code at commit", git.get("commit") and git["commit"][:12] + changed)
         made_from = record.get("configuration") or {}
         model = (made_from.get("model") or {}).get("sha256")
         add("initial weights (sha256)", model and model[:12])

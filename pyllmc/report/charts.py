@@ -65,15 +65,13 @@ def loss_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes]:
         _after_start(right, list(gaps.values()), around_zero=True)
         if all(low == high == 0 for gap in gaps.values() for _, low, high in gap.values()):
             _note(right, "every difference is exactly 0")
+        _spread_note(right, outcomes, "mean and range")
         left.set_ylabel("validation loss (nats a token)")
         right.set_ylabel("difference to the baseline (nats)")
         for axes in (left, right):
             axes.set_xlabel("step")
-            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        # Labels that begin with "_" are dropped unless the handles are given with them.
-        figure.legend(
-            handles, list(labels.values()), loc="outside upper center", ncols=min(4, len(arms))
-        )
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+        _legend(figure, handles, list(labels.values()))
     return done
 
 
@@ -109,13 +107,16 @@ def density_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
             names.append(f"band on {name}")
         if base is not None:
             line = axes.axhline(base.mean, color="black", linewidth=1.6, zorder=1.5)
-            axes.plot([100], [base.mean], color="black", marker="D", markersize=6)
+            axes.errorbar(
+                [100], [base.mean], yerr=base.sd or None, color="black", capsize=3, marker="D"
+            )
             handles.append(line)
             names.append(_plain(group.baseline.label))
         _density_ticks(axes, [arm for found in points.values() for arm, _, _ in found])
         axes.set_xlabel("kept share of the banded matrices (bandwidth)")
+        _spread_note(axes, outcomes, "mean and standard deviation")
         axes.set_ylabel("final validation loss (nats a token)")
-        figure.legend(handles, names, loc="outside upper center", ncols=4)
+        _legend(figure, handles, names)
     return done
 
 
@@ -200,6 +201,21 @@ def _density_ticks(axes: Axes, arms: Sequence[Arm]) -> None:
         if not kept or kept[-1] - tick > 0.09 * span:
             kept.append(tick)
     axes.set_xticks(kept, [named[tick] for tick in kept])
+
+
+def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Above the axes, in one row where about 90 characters are enough."""
+    lengths = [len(label) + 8 for label in labels]
+    columns = len(labels) if sum(lengths) <= 90 else max(1, 90 // max(lengths))
+    # Labels that begin with "_" are dropped unless the handles are given with them.
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+
+
+def _spread_note(axes: Axes, outcomes: Outcomes, what: str) -> None:
+    """What a picture without its README must still say."""
+    seeds = len(outcomes.experiment.seeds)
+    text = "one seed: no error bars" if seeds < 2 else f"{what} of up to {seeds} seeds"
+    axes.set_title(text, loc="right", fontsize=9, color="#666666")
 
 
 def _note(axes: Axes, text: str) -> None:

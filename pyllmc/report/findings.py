@@ -18,6 +18,7 @@ from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes, Sample
 from pyllmc.report.panels import Group, distinct_labels
 from pyllmc.report.repeats import Repeat
+from pyllmc.report.work import arm_share
 
 
 def in_short(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
@@ -187,9 +188,11 @@ def expectations(experiment: Experiment, outcomes: Outcomes) -> list[str]:
             ] or [labels[item.arm]]
             measured, verdict = "-", f"cannot be judged: no comparable {md.listed(missing)}"
         else:
+            arm = experiment.arm(item.arm)
             measured = (
                 f"{labels[item.arm]} is {md.signed(difference.percent, 2)} % against "
-                f"{labels[item.against]}, at {md.percent(experiment.arm(item.arm).density)} density"
+                f"{labels[item.against]}, with {md.percent(arm.density)} of the banded weights and "
+                f"{md.percent(arm_share(experiment, arm))} of the model's multiply-adds"
             )
             if low is not None and difference.percent < low:
                 verdict = "not as expected: below the range"

@@ -10,6 +10,7 @@ from pyllmc.report import markdown as md
 from pyllmc.report.inputs import Arm, Band, Experiment
 from pyllmc.report.outcomes import Outcomes, State
 from pyllmc.report.repeats import Repeat
+from pyllmc.report.work import forward_share
 
 ONE_SEED = (
     "One seed: differences carry no error bars and none is called an effect here. "
@@ -80,7 +81,7 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
     several = len(experiment.seeds) > 1
     rows = []
     for key in dict.fromkeys(key for values in used.values() for key in values):
-        if key in _ELSEWHERE or (several and key in _SEEDS):
+        if key in _ELSEWHERE or key.endswith("_fingerprint") or (several and key in _SEEDS):
             continue
         holders: dict[str, list[str]] = {}
         for (arm, _), values in used.items():
@@ -93,6 +94,7 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
         else:
             parts = [f"{value} ({md.listed(names)})" for value, names in holders.items()]
             rows.append([f"{key}: DIFFERS", "; ".join(parts)])
+    rows += _tokens_seen(experiment)
     if several:
         rows.append(
             ["seeds (initial weights and data order)", ", ".join(map(str, experiment.seeds))]
@@ -100,8 +102,8 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
     blocks = ["### Training settings", md.table(["Setting", "Value"], rows)]
     changed = _against_matrix(experiment, outcomes)
     if changed:
-        blocks += ["Runs that were made with other settings than the matrix file has now:",
-                   md.bullets(changed)]  # fmt: skip
+        blocks.append("Runs that were made with other settings than the matrix file has now:")
+        blocks.append(md.bullets(changed))
     return blocks
 
 
@@ -144,7 +146,8 @@ def densities(experiment: Experiment) -> list[str]:
                 " and ".join(names),
                 f"{band.kept:,} of {band.total:,}",
                 md.percent(band.density),
-                *(_model_work(experiment, band, count) for count in (1, 2)),
+                md.percent(forward_share(experiment, band.total - band.kept)),
+                md.percent(forward_share(experiment, 2 * (band.total - band.kept))),
                 "keeps everything: such a run is dense" if band.keeps_all else "",
             ]
         )
@@ -158,21 +161,6 @@ def densities(experiment: Experiment) -> list[str]:
         "attention and output head included) if FC1 or FC2 alone, or both, have this band.",
         md.table(header, rows),
     ]
-
-
-def _model_work(experiment: Experiment, band: Band, matrices: int) -> str:
-    # Multiply-adds a token: 12 C² a layer in the linear layers, (T + 1) C a layer in causal
-    # attention (scores and mix, each over (T + 1) / 2 positions on average), C V in the head.
-    shape = experiment.architecture
-    c, length = shape["channels"], _sequence_length(experiment)
-    dense = shape["num_layers"] * (12 * c * c + (length + 1) * c) + c * shape["vocab_size"]
-    saved = shape["num_layers"] * matrices * (band.total - band.kept)
-    return md.percent(1 - saved / dense)
-
-
-def _sequence_length(experiment: Experiment) -> int:
-    lengths = [_used(experiment, trial).get("sequence_length") for trial in experiment.trials]
-    return int(next((n for n in lengths if n), experiment.architecture["max_seq_len"]))
 
 
 def _tokens_seen(experiment: Experiment) -> list[list[str]]:
@@ -206,7 +194,7 @@ def _against_matrix(experiment: Experiment, outcomes: Outcomes) -> list[str]:
         for key, asked in arm.settings.items():
             if key in _ELSEWHERE or key not in ran or _value(ran[key]) == _value(asked):
                 continue
-            text = f"{key}: {_value(ran[key])} in the logs, {_value(asked)} in the matrix file"
+            text = f"{key}: {_value(ran[key])} in the runs, {_value(asked)} in the matrix file"
             names = found.setdefault(text, [])
             if arm.label not in names:
                 names.append(arm.label)

@@ -42,7 +42,7 @@ def groups(experiment: Experiment) -> list[Group]:
 
 def panels(group: Group, experiment: Experiment) -> list[Panel]:
     """One panel a bandwidth, widest first, where several arms share one; else one for all."""
-    prefix = "" if group.baseline.name == experiment.baseline else safe(group.baseline.name) + "_"
+    prefix = key_prefix(group, experiment)
     by_bandwidth: dict[int, list[Arm]] = {}
     others = []
     for arm in group.arms:
@@ -63,6 +63,12 @@ def panels(group: Group, experiment: Experiment) -> list[Panel]:
     return found
 
 
+def key_prefix(group: Group, experiment: Experiment) -> str:
+    """What the file names of a group's charts begin with; nothing for the matrix's baseline."""
+    name = group.baseline.name
+    return "" if name == experiment.baseline else re.sub(r"[^A-Za-z0-9.+-]", "_", name) + "_"
+
+
 def kind(arm: Arm) -> str:
     """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none."""
     return "+".join(name.upper() for name in arm.banded)
@@ -71,11 +77,6 @@ def kind(arm: Arm) -> str:
 def bandwidth_text(arm: Arm) -> str:
     """ "256", "1024/256" where they differ, "-" for a dense run."""
     return "/".join(dict.fromkeys(str(band.bandwidth) for band in arm.banded.values())) or "-"
-
-
-def safe(name: str) -> str:
-    """A run's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9.+-]", "_", name)
 
 
 def distinct_labels(arms: Sequence[Arm]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pyllmc.report import findings, overview, results
 from pyllmc.report import markdown as md
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
-from pyllmc.report.panels import Group, groups, panels
+from pyllmc.report.panels import Group, groups, key_prefix, panels
 from pyllmc.report.repeats import Repeat, check_repeats
 
 _HEADER = "<!-- Written by `pyllmc report`; the next one replaces every change made here. -->"
@@ -36,6 +36,7 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     blocks += ["## Summary"]
     for group in found:
         blocks += _summary(group, outcomes, charts, repeats, only=len(found) == 1)
+    blocks += results.summary_method(len(experiment.seeds))
     blocks += _analysis(found[0], experiment, outcomes, checks)
     blocks += findings.expectations(experiment, outcomes)
     blocks += results.published(experiment, outcomes)
@@ -70,11 +71,7 @@ def _summary(
 
 def density_key(group: Group, experiment: Experiment) -> str:
     """The key of a group's chart of final losses."""
-    return (
-        "density"
-        if group.baseline.name == experiment.baseline
-        else (f"{panels(group, experiment)[0].key}_density")
-    )
+    return f"{key_prefix(group, experiment)}density"
 
 
 def _analysis(

@@ -57,14 +57,18 @@ def summary(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
             ]
         )
     header = ["Config", "BW", "Density", "Final val loss", "Δ vs baseline (nats)", "Δ (%)"]
-    blocks = [md.table([*header, *(["Test loss"] if tested else []), "Note"], rows)]
-    if seeds > 1:
-        blocks.append(
-            "Final val loss: mean ± sample standard deviation over n seeds. Δ: mean of the "
-            "differences paired by seed, ± half of its 95 % t interval (which takes the "
-            "differences as independent and normal). No verdicts are drawn from them."
-        )
-    return blocks
+    return [md.table([*header, *(["Test loss"] if tested else []), "Note"], rows)]
+
+
+def summary_method(seeds: int) -> list[str]:
+    """How the numbers of several seeds were made."""
+    if seeds < 2:
+        return []
+    return [
+        "Final val loss: mean ± sample standard deviation over n seeds. Δ: mean of the differences "
+        "paired by seed, ± half of its 95 % t interval (which takes the differences as "
+        "independent and normal). No verdicts are drawn from them."
+    ]
 
 
 def what_happened(outcomes: Outcomes) -> list[str]:

@@ -32,6 +32,15 @@ def experiment(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with its report, to look at and not to change."""
+    folder = tmp_path_factory.mktemp("drawn") / "experiment"
+    shutil.copytree(GOLDEN, folder, ignore=shutil.ignore_patterns("charts", "README.md"))
+    assert invoke(folder).exit_code == 0
+    return folder
+
+
 @pytest.fixture
 def report() -> Callable[[Path], str]:
     """The README's text for a folder, without drawing (drawing takes a second)."""

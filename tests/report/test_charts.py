@@ -25,12 +25,11 @@ def png_chunks(data: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
-def test_files_hold_pictures_and_no_dates(experiment: Path, draw: Report) -> None:
-    draw(experiment)
-    names = {path.name for path in (experiment / "charts").iterdir()}
+def test_files_hold_pictures_and_no_dates(drawn: Path) -> None:
+    names = {path.name for path in (drawn / "charts").iterdir()}
     keys = ("density", "loss_bw128", "loss_bw64", "loss_bw32")
     assert names == {f"{key}.{suffix}" for key in keys for suffix in ("png", "svg")}
-    for path in (experiment / "charts").iterdir():
+    for path in (drawn / "charts").iterdir():
         if path.suffix == ".png":
             chunks = png_chunks(path.read_bytes())
             width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
@@ -45,13 +44,16 @@ def test_files_hold_pictures_and_no_dates(experiment: Path, draw: Report) -> Non
             assert "Matplotlib" not in text
 
 
-def test_a_changed_loss_changes_its_charts_and_no_other(experiment: Path, draw: Report) -> None:
-    draw(experiment)
-    before = {path.name: path.read_bytes() for path in (experiment / "charts").iterdir()}
+def test_a_changed_loss_changes_its_charts_and_no_other(
+    experiment: Path, drawn: Path, draw: Report
+) -> None:
     log = experiment / "logs" / "log_fc1_bw32.txt"
     log.write_text(log.read_text().replace("s:40 tel:2.1118", "s:40 tel:2.1500"))
     draw(experiment)
-    after = {path.name: path.read_bytes() for path in (experiment / "charts").iterdir()}
+    before, after = (
+        {path.name: path.read_bytes() for path in (folder / "charts").iterdir()}
+        for folder in (drawn, experiment)
+    )
     changed = {name for name in before if before[name] != after[name]}
     assert changed == {f"{n}.{s}" for n in ("density", "loss_bw32") for s in ("png", "svg")}
 

@@ -1,0 +1,31 @@
+"""What a band saves of the whole model's arithmetic, not of one matrix's."""
+
+from __future__ import annotations
+
+from pyllmc.report.inputs import Arm, Experiment
+
+
+def forward_share(experiment: Experiment, dropped: int) -> float:
+    """Multiply-adds of a forward pass without `dropped` weights a layer, as a share of all.
+
+    A token needs 12 C² a layer in the linear layers, (T + 1) C a layer in causal attention (scores
+    and mix, each over (T + 1) / 2 positions on average), and C V in the output head.
+    """
+    shape = experiment.architecture
+    c, length = shape["channels"], _sequence_length(experiment)
+    dense = shape["num_layers"] * (12 * c * c + (length + 1) * c) + c * shape["vocab_size"]
+    return 1 - shape["num_layers"] * dropped / dense
+
+
+def arm_share(experiment: Experiment, arm: Arm) -> float:
+    """`forward_share` of an arm's bands."""
+    dropped = sum(band.total - band.kept for band in arm.bands.values())
+    return forward_share(experiment, dropped)
+
+
+def _sequence_length(experiment: Experiment) -> int:
+    for trial in experiment.trials:
+        settings = {**experiment.arm(trial.arm).settings, **trial.settings}
+        if settings.get("sequence_length"):
+            return int(settings["sequence_length"])
+    return experiment.architecture["max_seq_len"]
