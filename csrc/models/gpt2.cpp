@@ -107,12 +107,14 @@ void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
   buffers_.wide = arena.reserve({rows, std::max(3 * C, H)});
 }
 
+// Training evaluates too, in the same workspace.
 int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mode mode) const {
-  const int64_t rows = B * T, C = config_.channels;
-  const int64_t floats =
-      std::max(attention_workspace(context, T, config_.num_heads),
-               classifier_workspace(context, rows, C, config_.vocab_size, mode == Mode::train));
-  return mode == Mode::train ? std::max(floats, layernorm_workspace(rows, C)) : floats;
+  const int64_t rows = B * T, C = config_.channels, V = config_.vocab_size;
+  const int64_t evaluate = std::max(attention_workspace(context, T, config_.num_heads),
+                                    classifier_workspace(context, rows, C, V, false));
+  if (mode == Mode::evaluate) return evaluate;
+  return std::max({evaluate, classifier_workspace(context, rows, C, V, true),
+                   layernorm_workspace(rows, C)});
 }
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {
