@@ -113,8 +113,8 @@ int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mod
   const int64_t evaluate = std::max(attention_workspace(context, T, config_.num_heads),
                                     classifier_workspace(context, rows, C, V, false));
   if (mode == Mode::evaluate) return evaluate;
-  return std::max({evaluate, classifier_workspace(context, rows, C, V, true),
-                   layernorm_workspace(rows, C)});
+  return std::max(
+      {evaluate, classifier_workspace(context, rows, C, V, true), layernorm_workspace(rows, C)});
 }
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {
