@@ -17,8 +17,7 @@ class LayerComparison:
     """FC1 and FC2 banded alone at one bandwidth; `gap` is FC1's final loss minus FC2's."""
 
     bandwidth: int
-    fc1_density: float
-    fc2_density: float
+    density: float
     fc1: Difference
     fc2: Difference
     gap: Sample
@@ -60,9 +59,7 @@ def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
         if not pairs or delta_fc1 is None or delta_fc2 is None:
             continue
         gap = Sample(tuple(one - other for one, other in pairs))
-        found.append(
-            LayerComparison(bandwidth, fc1.density, fc2.density, delta_fc1, delta_fc2, gap)
-        )
+        found.append(LayerComparison(bandwidth, fc1.density, delta_fc1, delta_fc2, gap))
     return found
 
 

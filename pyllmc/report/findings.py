@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pyllmc.report import markdown as md
 from pyllmc.report.analysis import (
@@ -16,20 +16,21 @@ from pyllmc.report.analysis import (
 )
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes, Sample
-from pyllmc.report.panels import Group, distinct_labels
+from pyllmc.report.panels import Group, bandwidth_text, distinct_labels
 from pyllmc.report.repeats import Repeat
 from pyllmc.report.work import arm_share
 
 
-def in_short(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
+def in_short(group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> list[str]:
     """The few sentences that the rest of the report spells out."""
     experiment = outcomes.experiment
     base = outcomes.final(group.baseline.name)
     if base is None:
-        return [f"{group.baseline.label} did not finish, so nothing can be compared with it."]
+        label = md.escape(group.baseline.label)
+        return [f"{label} did not finish, so nothing can be compared with it."]
     seeds = len(experiment.seeds)
     step = max(o.last_step or 0 for o in outcomes.of(group.baseline.name))
-    labels = distinct_labels((group.baseline, *group.arms))
+    labels = _escaped(distinct_labels((group.baseline, *group.arms)))
     name = labels[group.baseline.name]
     lines = [f"{name} ends at {md.mean_sd(base, seeds)} nats a token (step {step})."]
     found = [
@@ -58,7 +59,7 @@ def in_short(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
     spots = sweet_spots(group, outcomes)
     if spots:
         lines.append(_sweet_headline(spots))
-    same = [labels[arm.name] for arm in group.arms if arm.name in repeats]
+    same = [labels[arm.name] for arm in group.arms if repeats.get(arm.name)]
     if same:
         lines.append(
             f"{md.listed(same)} keep{'s' if len(same) == 1 else ''} every weight: identical to "
@@ -76,7 +77,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
         rows = [
             [
                 str(row.bandwidth),
-                md.percent(row.fc1_density),
+                md.percent(row.density),
                 md.nats(row.fc1.nats, seeds),
                 md.nats(row.fc2.nats, seeds),
                 md.nats(row.gap, seeds),
@@ -112,7 +113,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
             "Δ both − (Δ FC1 + Δ FC2) in nats a token: 0 if the two costs add, above 0 if the two "
             "bands together are worse than their sum.",
             md.table(header, rows),
-            _additivity_headline(sums, labels, seeds),
+            _additivity_headline(sums, _escaped(labels), seeds),
         ]
     spots = sweet_spots(group, outcomes)
     if spots:
@@ -137,7 +138,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
     return blocks
 
 
-def repeats_text(experiment: Experiment, checks: Iterable[Repeat]) -> list[str]:
+def repeats_text(checks: Iterable[Repeat]) -> list[str]:
     """The runs whose band keeps everything, checked against the baseline."""
     checks = list(checks)
     if not checks:
@@ -146,15 +147,16 @@ def repeats_text(experiment: Experiment, checks: Iterable[Repeat]) -> list[str]:
     for check in checks:
         seed = "" if check.seed is None else f", seed {check.seed}"
         head = f"{md.escape(check.arm.label)}{seed}:"
+        baseline = md.escape(check.baseline.label)
         if check.difference:
-            lines.append(f"{head} **NOT identical to {check.baseline.label}: {check.difference}.**")
+            lines.append(f"{head} **NOT identical to {baseline}: {check.difference}.**")
             continue
         full = (
             f" and all {check.full_values:,} in full precision"
             if check.full_values
             else " (no .jsonl of both is there to compare in full precision)"
         )
-        same = f"identical to {check.baseline.label} in all {check.values:,} logged losses"
+        same = f"identical to {baseline} in all {check.values:,} logged losses"
         lines.append(f"{head} {same}{full}.")
     broken = any(check.difference for check in checks)
     verdict = (
@@ -205,8 +207,13 @@ def expectations(experiment: Experiment, outcomes: Outcomes) -> list[str]:
             )
         rows.append([item.text, _range(low, high), measured, verdict])
     header = ["Expectation", "Range of Δ", "Measured", "Verdict"]
-    return ["## Expectations", "Written down in the matrix file before the runs.",
+    return ["## Expectations", "As the matrix file states them.",
             md.table(header, rows)]  # fmt: skip
+
+
+def _escaped(labels: dict[str, str]) -> dict[str, str]:
+    """Labels for running text; tables escape their own cells."""
+    return {name: md.escape(label) for name, label in labels.items()}
 
 
 def _range(low: float | None, high: float | None) -> str:
@@ -253,10 +260,8 @@ def _sweet_headline(spots: list[SweetSpot]) -> str:
         if spot.arm is None:
             parts.append(f"{spot.kind} none")
         else:
-            width = "/".join(
-                dict.fromkeys(str(band.bandwidth) for band in spot.arm.banded.values())
-            )
-            parts.append(f"{spot.kind} {width} ({md.percent(spot.arm.density)})")
+            width, density = bandwidth_text(spot.arm), md.percent(spot.arm.density)
+            parts.append(f"{spot.kind} {width} ({density})")
     return (
         f"Lowest density within {SWEET_SPOT_PERCENT:g} % of the baseline's final loss: "
         f"{', '.join(parts)}."

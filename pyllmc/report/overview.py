@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyllmc.report import markdown as md
-from pyllmc.report.inputs import Arm, Band, Experiment
+from pyllmc.report.inputs import Band, Experiment, Trial
 from pyllmc.report.outcomes import Outcomes, State
 from pyllmc.report.repeats import Repeat
 from pyllmc.report.work import forward_share
@@ -179,9 +179,9 @@ def _tokens_seen(experiment: Experiment) -> list[list[str]]:
     return [["tokens to train on", "; ".join(dict.fromkeys(texts))]] if texts else []
 
 
-def _used(experiment: Experiment, trial: Any) -> dict[str, Any]:
+def _used(experiment: Experiment, trial: Trial) -> dict[str, Any]:
     """The settings a run had: its own word first, the matrix's where it says nothing."""
-    arm: Arm = experiment.arm(trial.arm)
+    arm = experiment.arm(trial.arm)
     files = {f"{name} data": path for name, path in arm.data.items() if path is not None}
     return {**arm.settings, **trial.settings, **files}
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pyllmc.report.inputs import Arm, Experiment
+from pyllmc.report.markdown import escape
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def panels(group: Group, experiment: Experiment) -> list[Panel]:
         else:
             others.append(arm)
     if all(len(arms) < 2 for arms in by_bandwidth.values()):
-        title = "Validation loss" if not prefix else f"Against {group.baseline.label}"
+        title = "Validation loss" if not prefix else f"Against {escape(group.baseline.label)}"
         return [Panel(f"{prefix}loss", title, group.baseline, group.arms)]
     found = [
         Panel(f"{prefix}loss_bw{width}", f"Bandwidth {width}", group.baseline, tuple(arms))

@@ -18,7 +18,9 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     """The whole text. `charts` maps a chart's key to its path without suffix, relative to the
     README."""
     checks = check_repeats(experiment, outcomes)
-    repeats = {check.arm.name for check in checks if not check.difference}
+    repeats: dict[str, bool] = {}  # whether the arm is identical to its baseline, all seeds
+    for check in checks:
+        repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
@@ -37,7 +39,7 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for group in found:
         blocks += _summary(group, outcomes, charts, repeats, only=len(found) == 1)
     blocks += results.summary_method(len(experiment.seeds))
-    blocks += _analysis(found[0], experiment, outcomes, checks)
+    blocks += _analysis(found[0], outcomes, checks)
     blocks += findings.expectations(experiment, outcomes)
     blocks += results.published(experiment, outcomes)
     blocks += results.what_happened(outcomes)
@@ -61,9 +63,14 @@ def _results(
 
 
 def _summary(
-    group: Group, outcomes: Outcomes, charts: Mapping[str, str], repeats: set[str], *, only: bool
+    group: Group,
+    outcomes: Outcomes,
+    charts: Mapping[str, str],
+    repeats: Mapping[str, bool],
+    *,
+    only: bool,
 ) -> list[str]:
-    blocks = [] if only else [f"### Against {group.baseline.label}"]
+    blocks = [] if only else [f"### Against {md.escape(group.baseline.label)}"]
     blocks += results.summary(group, outcomes, repeats)
     blocks += _image(charts, density_key(group, outcomes.experiment), "Final loss against density")
     return blocks
@@ -74,10 +81,8 @@ def density_key(group: Group, experiment: Experiment) -> str:
     return f"{key_prefix(group, experiment)}density"
 
 
-def _analysis(
-    group: Group, experiment: Experiment, outcomes: Outcomes, checks: list[Repeat]
-) -> list[str]:
-    blocks = findings.analysis(group, outcomes) + findings.repeats_text(experiment, checks)
+def _analysis(group: Group, outcomes: Outcomes, checks: list[Repeat]) -> list[str]:
+    blocks = findings.analysis(group, outcomes) + findings.repeats_text(checks)
     return ["## Analysis", *blocks] if blocks else []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
 from pyllmc.report.inputs import Arm, Experiment, Published
@@ -35,7 +36,7 @@ def by_step(panel: Panel, outcomes: Outcomes, seeds: int) -> list[str]:
     return blocks + ([" ".join(notes)] if notes else [])
 
 
-def summary(group: Group, outcomes: Outcomes, repeats: set[str]) -> list[str]:
+def summary(group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> list[str]:
     """Config | bandwidth | density | final loss | Δ, one row an arm."""
     seeds = len(outcomes.experiment.seeds)
     labels = distinct_labels((group.baseline, *group.arms))
@@ -151,10 +152,11 @@ def _thinned(steps: list[int]) -> list[int]:
     return [steps[round(i * last / (MAX_ROWS - 1))] for i in range(MAX_ROWS)]
 
 
-def _remark(arm: Arm, group: Group, outcomes: Outcomes, repeats: set[str]) -> str:
+def _remark(arm: Arm, group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> str:
     parts = []
     if arm.name in repeats:
-        parts.append("keeps everything: a repeat of the baseline")
+        same = "a repeat of the baseline" if repeats[arm.name] else "should be the baseline, is NOT"
+        parts.append(f"keeps everything: {same}")
     elif arm is not group.baseline and arm.banded and not arm.sparse:
         parts.append("keeps everything")
     troubled = [o for o in outcomes.of(arm.name) if o.state is not State.DONE]

@@ -246,12 +246,14 @@ def test_a_diverged_seed_stays_visible(experiment: Path, report: Report, row: Ro
     assert row(text, "Summary", "FC2-32")[2].endswith("(n=3)")
 
 
-def test_repeats_are_checked_seed_by_seed(experiment: Path, report: Report) -> None:
+def test_repeats_are_checked_seed_by_seed(experiment: Path, report: Report, row: Row) -> None:
     with_seeds(experiment, [1, 2])
     edit(log(experiment, "fc1_bw128_s2"), "s:40 tel:2.0", "s:40 tel:2.1")
     text = report(experiment)
     assert "FC1-128, seed 1: identical to Baseline" in text
     assert "FC1-128, seed 2: **NOT identical to Baseline" in text
+    assert "* FC2-128 and FC1+FC2-128 keep every weight" in text
+    assert row(text, "Summary", "FC1-128")[5] == "keeps everything: should be the baseline, is NOT"
 
 
 def test_t_quantiles_are_never_too_small_and_close() -> None:
