@@ -8,6 +8,14 @@
 
 namespace pyllmc {
 
+void Parameter::unpack(const float* stored, float* logical) const {
+  std::copy_n(stored, count(), logical);
+}
+
+void Parameter::pack(const float* logical, float* stored) const {
+  std::copy_n(logical, count(), stored);
+}
+
 Parameter& ParameterTable::add(Parameter parameter) {
   for (const Parameter& other : entries_) {
     if (other.name == parameter.name) {

@@ -36,6 +36,11 @@ struct Parameter {
   Tensor gradient{};   // same shape; null when the table was made for inference
 
   int64_t count() const { return tied_to.empty() ? rows * cols : 0; }
+
+  // Between what a buffer of the table stores for this entry and the logical row-major (rows, cols):
+  // files, views and comparisons speak of the logical order only.
+  void unpack(const float* stored, float* logical) const;
+  void pack(const float* logical, float* stored) const;
 };
 
 class ParameterTable {
