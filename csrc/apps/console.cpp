@@ -5,6 +5,7 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "apps/program.h"
 #include "core/gemm.h"
 
 namespace pyllmc {
@@ -184,7 +185,7 @@ void Console::stepped(const StepResult& r, double seconds, int64_t tokens) {
 }
 
 void Console::sampled(int64_t, const std::string& text) {
-  std::printf("generating:\n---\n%s\n---\n", text.c_str());
+  std::printf("generating:\n---\n%s\n---\n", without_controls(text).c_str());
   std::fflush(stdout);
 }
 

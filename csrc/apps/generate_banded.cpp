@@ -149,8 +149,8 @@ int generate(int argc, char** argv) {
   const int64_t drawn = pyllmc::generate(
       *model, threads, prompt, c.tokens,
       {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
-        const std::string_view bytes = tokenizer.decode(token);
-        std::fwrite(bytes.data(), 1, bytes.size(), stdout);
+        const std::string text = pyllmc::without_controls(tokenizer.decode(token));
+        std::fwrite(text.data(), 1, text.size(), stdout);
         std::fflush(stdout);
       });
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;

@@ -18,8 +18,8 @@ int run_program(const char* program, const std::function<int()>& body) {
     std::fprintf(stderr, "%s: %s\n", program, sentence);
   };
 #ifdef SIGXFSZ
-  std::signal(SIGXFSZ,
-              SIG_IGN);  // a file-size limit is then an error of the write, which we report
+  // A file-size limit is then an error of the write, which is reported.
+  std::signal(SIGXFSZ, SIG_IGN);
 #endif
   try {
     return body();
@@ -35,5 +35,14 @@ int run_program(const char* program, const std::function<int()>& body) {
 }
 
 const char* version() { return PYLLMC_VERSION; }
+
+std::string without_controls(std::string_view text) {
+  std::string kept(text);
+  std::erase_if(kept, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f;
+  });
+  return kept;
+}
 
 }  // namespace pyllmc

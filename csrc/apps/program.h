@@ -1,8 +1,9 @@
-// What both programs' main() share: errors as one sentence with an exit code.
+// What both programs share: errors as one sentence with an exit code, and sampled text.
 #pragma once
 
 #include <functional>
 #include <string>
+#include <string_view>
 
 namespace pyllmc {
 
@@ -10,5 +11,9 @@ namespace pyllmc {
 int run_program(const char* program, const std::function<int()>& body);
 
 const char* version();
+
+// Text without control characters other than newline and tab: an untrained model draws any byte,
+// and some of them steer a terminal.
+std::string without_controls(std::string_view text);
 
 }  // namespace pyllmc
