@@ -185,7 +185,7 @@ void Console::stepped(const StepResult& r, double seconds, int64_t tokens) {
 }
 
 void Console::sampled(int64_t, const std::string& text) {
-  std::printf("generating:\n---\n%s\n---\n", without_controls(text).c_str());
+  std::printf("generating:\n---\n%s\n---\n", printable(text).c_str());
   std::fflush(stdout);
 }
 

@@ -149,7 +149,7 @@ int generate(int argc, char** argv) {
   const int64_t drawn = pyllmc::generate(
       *model, threads, prompt, c.tokens,
       {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
-        const std::string text = pyllmc::without_controls(tokenizer.decode(token));
+        const std::string text = pyllmc::printable(tokenizer.decode(token));
         std::fwrite(text.data(), 1, text.size(), stdout);
         std::fflush(stdout);
       });

@@ -36,13 +36,14 @@ int run_program(const char* program, const std::function<int()>& body) {
 
 const char* version() { return PYLLMC_VERSION; }
 
-std::string without_controls(std::string_view text) {
-  std::string kept(text);
-  std::erase_if(kept, [](char c) {
+std::string printable(std::string_view text) {
+  std::string shown;
+  for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    return (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f;
-  });
-  return kept;
+    const bool control = (byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7f;
+    control ? shown += "\xEF\xBF\xBD" : shown += c;
+  }
+  return shown;
 }
 
 }  // namespace pyllmc

@@ -12,8 +12,8 @@ int run_program(const char* program, const std::function<int()>& body);
 
 const char* version();
 
-// Text without control characters other than newline and tab: an untrained model draws any byte,
-// and some of them steer a terminal.
-std::string without_controls(std::string_view text);
+// The text with U+FFFD for control characters other than newline and tab: an untrained model draws
+// any byte, and some of them steer a terminal.
+std::string printable(std::string_view text);
 
 }  // namespace pyllmc
