@@ -38,8 +38,9 @@ class Lab:
     programs: SimpleNamespace
 
     def train_command(self, *words: object) -> list[str]:
-        """train_banded on one thread, unless the words say otherwise."""
-        return [str(self.programs.train_banded), "--threads", "1", *map(str, words)]
+        """train_banded on one thread, unless the words say otherwise; each may hold several."""
+        given = " ".join(map(str, words)).split()
+        return [str(self.programs.train_banded), "--threads", "1", *given]
 
     def train(self, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
         return self.run(self.train_command(*words), **options)
@@ -51,12 +52,8 @@ class Lab:
         return done.stdout
 
     def generate(self, *words: object) -> subprocess.CompletedProcess[str]:
-        return self.run([str(self.programs.generate_banded), *map(str, words)])
-
-    def generated(self, *words: object) -> str:
-        done = self.generate(*words)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        """generate_banded; each word is one argument."""
+        return self.run([str(self.programs.generate_banded), "--threads", "1", *map(str, words)])
 
     def run(self, command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         # A model that has learned nothing draws bytes that are no UTF-8.

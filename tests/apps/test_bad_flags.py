@@ -46,7 +46,7 @@ BAD_FLAGS = {
 @pytest.mark.parametrize(("words", "sentence"), BAD_FLAGS.values(), ids=BAD_FLAGS)
 def test_train_banded_refuses(words: str, sentence: str, lab: Lab) -> None:
     before = sorted(lab.folder.rglob("*"))
-    done = lab.train("-o", "log.txt", *words.split())
+    done = lab.train("-o", "log.txt", words)
     assert sentence in refusal(done)
     assert (done.returncode, done.stdout) == (2, "")
     assert sorted(lab.folder.rglob("*")) == before

@@ -96,7 +96,7 @@ def test_version_is_the_packages(program: str, programs: SimpleNamespace, lab: L
 
 def test_short_and_long_names_mean_the_same(lab: Lab) -> None:
     def settings(words: str) -> list[str]:
-        table = lab.trained(*words.split()).split("val loss")[0]
+        table = lab.trained(words).split("val loss")[0]
         return [line for line in table.splitlines() if " free " not in line]
 
     short = settings(

@@ -55,7 +55,7 @@ def test_mask_rows_count_what_is_kept(
     words: str, mode: str, bands: dict[str, tuple[int, float, int] | None], lab: Lab
 ) -> None:
     lab.model(channels=128)
-    rows = table(lab.trained(*words.split(), "-n", 0, "-m", 1, "-g", 0))
+    rows = table(lab.trained(words, "-n", 0, "-m", 1, "-g", 0))
     assert rows["Sparsity mode"] == f"BANDED ({mode})"
     for layer, kept in bands.items():
         if kept is None:
@@ -93,7 +93,7 @@ KEEPS_ALL = f"{DENSE_AT} keeps 1,024 of 1,024 entries: this"
 def test_a_band_that_keeps_everything_is_called_dense(
     words: str, sentences: list[str], lab: Lab
 ) -> None:
-    out = lab.trained(*words.split(), "-n", 0, "-g", 0)
+    out = lab.trained(words, "-n", 0, "-g", 0)
     assert [line for line in out.splitlines() if line.endswith("is dense")] == sentences
 
 
