@@ -22,7 +22,9 @@ size_t utf8_length(std::string_view text, size_t at) {
   return overlong || surrogate || too_large ? 0 : length;
 }
 
-std::string quoted(std::string_view text) {
+}  // namespace
+
+std::string json_quoted(std::string_view text) {
   std::string out = "\"";
   for (size_t at = 0; at < text.size();) {
     const size_t length = utf8_length(text, at);
@@ -43,10 +45,8 @@ std::string quoted(std::string_view text) {
   return out + "\"";
 }
 
-}  // namespace
-
 JsonLine& JsonLine::raw(std::string_view key, const std::string& value) {
-  body_ += (body_.empty() ? "" : ", ") + quoted(key) + ": " + value;
+  body_ += (body_.empty() ? "" : ", ") + json_quoted(key) + ": " + value;
   return *this;
 }
 
@@ -63,7 +63,7 @@ JsonLine& JsonLine::add(std::string_view key, bool value) {
   return raw(key, value ? "true" : "false");
 }
 JsonLine& JsonLine::add(std::string_view key, std::string_view value) {
-  return raw(key, quoted(value));
+  return raw(key, json_quoted(value));
 }
 JsonLine& JsonLine::add_null(std::string_view key) { return raw(key, "null"); }
 

@@ -7,6 +7,9 @@
 
 namespace pyllmc {
 
+// A JSON string. Bytes that are not UTF-8 become U+FFFD.
+std::string json_quoted(std::string_view text);
+
 class JsonLine {
  public:
   explicit JsonLine(std::string_view type) { add("type", type); }
