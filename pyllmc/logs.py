@@ -22,7 +22,7 @@ from pyllmc.errors import FormatError
 if TYPE_CHECKING:
     import pandas as pd
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "train_subset")
 _VALUES = ("loss", "lr", "grad_norm")
 _SEED_SUFFIX = re.compile(r"(?P<run>.+)_s(?P<seed>\d+)")
 
@@ -40,7 +40,8 @@ def read_logs(paths: Sequence[Path | str], *, full: bool = False) -> pd.DataFram
     """The losses in `paths` (log files, or folders of them), sorted by run, seed, split, step.
 
     Columns: run (categorical), seed (Int64, NA when the name has none), step (int64), split
-    (categorical train, val, test), loss (nats a token), lr, grad_norm (float64, NaN when absent).
+    (categorical train, val, test, train_subset: a fixed part of the training data), loss (nats a
+    token), lr, grad_norm (float64, NaN when absent).
     `full` reads the .jsonl beside a log where there is one: losses in full precision, and a
     column tokens_per_second.
 

@@ -28,7 +28,7 @@ py::array_t<T> as_array(std::vector<T>&& values) {
 }
 
 py::dict as_dict(LogTable&& table) {
-  constexpr const char* kNames[kLogSplits] = {"train", "val", "test"};
+  constexpr const char* kNames[kLogSplits] = {"train", "val", "test", "train_subset"};
   py::dict splits;
   for (int i = 0; i < kLogSplits; ++i) {
     LogSeries& series = table.splits[i];
@@ -78,8 +78,9 @@ py::dict parse_text(const py::bytes& text, size_t piece) {
 void bind_logs(py::module_& m) {
   m.def(
       "parse_log", &parse_file, py::arg("path"),
-      "The losses in a log file: {'splits': {'train'|'val'|'test': {'step': int64, 'loss', 'lr',\n"
-      "'grad_norm', 'tokens_per_second': float64 arrays, sorted by step}}, 'counts': {'lines',\n"
+      "The losses in a log file: {'splits': {'train'|'val'|'test'|'train_subset': {'step': int64,\n"
+      "'loss', 'lr', 'grad_norm', 'tokens_per_second': float64 arrays, by step}}, 'counts': "
+      "{'lines',\n"
       "'blank', 'other', 'skipped', 'torn', 'repeated', 'nonfinite'}}. Nothing in the file makes\n"
       "it fail; one that cannot be read raises FormatError. Rules: csrc/formats/log_parser.h.");
   m.def("parse_log_text", &parse_text, py::arg("text"), py::arg("piece") = size_t{1} << 20,

@@ -8,10 +8,12 @@
 #include <charconv>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "core/error.h"
 
@@ -23,8 +25,8 @@ constexpr double kAbsent = std::numeric_limits<double>::quiet_NaN();
 constexpr size_t kPieceBytes = size_t{1} << 20;
 
 enum class Verdict { loss, other, skipped };
-enum class Key { unknown, train, val, test, lr, grad_norm, tokens_per_second };
-constexpr int kKeys = 7;
+enum class Key { unknown, train, val, test, train_subset, lr, grad_norm, tokens_per_second };
+constexpr int kKeys = 8;
 
 struct KeyName {
   std::string_view name;
@@ -37,6 +39,8 @@ constexpr KeyName kKeyNames[] = {
     {"val_loss", Key::val},
     {"tsl", Key::test},
     {"test_loss", Key::test},
+    {"tsb", Key::train_subset},
+    {"train_subset_loss", Key::train_subset},
     {"lr", Key::lr},
     {"norm", Key::grad_norm},
     {"grad_norm", Key::grad_norm},
@@ -50,7 +54,18 @@ Key key_of(std::string_view name) {
   return Key::unknown;
 }
 
-bool is_loss(Key key) { return key == Key::train || key == Key::val || key == Key::test; }
+// The keys that are a split's loss.
+constexpr std::pair<Key, LogSplit> kLosses[] = {
+    {Key::train, LogSplit::train},
+    {Key::val, LogSplit::val},
+    {Key::test, LogSplit::test},
+    {Key::train_subset, LogSplit::train_subset},
+};
+
+bool is_loss(Key key) {
+  return std::any_of(std::begin(kLosses), std::end(kLosses),
+                     [key](const auto& loss) { return loss.first == key; });
+}
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
@@ -229,6 +244,7 @@ Verdict LogParser::Line::object(std::string_view text) {
   if (type == "train") split = Key::train;
   if (type == "val") split = Key::val;
   if (type == "test") split = Key::test;
+  if (type == "train_subset") split = Key::train_subset;
   if (split == Key::unknown) return Verdict::other;
 
   const std::optional<int64_t> read_step = to_step(step_text);
@@ -240,9 +256,7 @@ Verdict LogParser::Line::object(std::string_view text) {
 }
 
 void LogParser::keep(const Line& found) {
-  for (const auto& [key, split] :
-       {std::pair{Key::train, LogSplit::train}, std::pair{Key::val, LogSplit::val},
-        std::pair{Key::test, LogSplit::test}}) {
+  for (const auto& [key, split] : kLosses) {
     const std::optional<double>& loss = found.values[static_cast<size_t>(key)];
     if (!loss) continue;
     LogSeries& series = table_.splits[static_cast<size_t>(split)];

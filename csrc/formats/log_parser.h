@@ -5,8 +5,9 @@
 // program text embedded in a log cannot pass for a result):
 //   s:<step> <key>:<value> ...                 ours and llm.c's main.log
 //   step:<step>[/<steps>] <key>:<value> ...    modded-nanogpt
-//   {"type":"val"|"train"|"test","step":...,"loss":...,...}   our .jsonl
-// Keys, in any order: tel or val_loss, trl or train_loss, tsl or test_loss (losses); lr; norm or
+//   {"type":"val"|"train"|"test"|"train_subset","step":...,"loss":...,...}   our .jsonl
+// Keys, in any order: tel or val_loss, trl or train_loss, tsl or test_loss, tsb or
+// train_subset_loss (losses; the last over a fixed part of the training data); lr; norm or
 // grad_norm; tokens_per_second. A line may hold several losses. Steps are kept as written
 // (modded-nanogpt counts training lines from 1, the others from 0).
 //
@@ -34,8 +35,8 @@
 
 namespace pyllmc {
 
-enum class LogSplit { train, val, test };
-constexpr int kLogSplits = 3;
+enum class LogSplit { train, val, test, train_subset };
+constexpr int kLogSplits = 4;
 constexpr size_t kMaxLineBytes = size_t{16} << 20;
 
 // The records of one split, one entry each; NaN in lr, grad_norm and tokens_per_second where the

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--split",
-    type=click.Choice(["train", "val", "test", "all"]),
+    type=click.Choice(["train", "val", "test", "train_subset", "all"]),
     help="Losses to show.  [default: val in a table, all in csv and json]",
 )
 @click.option(

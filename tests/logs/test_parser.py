@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pyllmc import _core
 from pyllmc.errors import FormatError
+from pyllmc.logs import SPLITS
 
 NAN = math.nan
 
@@ -32,8 +33,14 @@ def counts(text: bytes) -> dict[str, int]:
 
 DIALECTS = {
     "ours": (
-        b"s:0 tel:10.8544\ns:0 trl:10.9001\ns:1 trl:10.5000\ns:2 tel:9.1000\ns:2 tsl:9.2000\n",
-        {"val": {0: 10.8544, 2: 9.1}, "train": {0: 10.9001, 1: 10.5}, "test": {2: 9.2}},
+        b"s:0 tel:10.8544\ns:0 trl:10.9001\ns:1 trl:10.5000\ns:2 tel:9.1000\ns:2 tsl:9.2000\n"
+        b"s:2 tsb:8.1000\n",
+        {
+            "val": {0: 10.8544, 2: 9.1},
+            "train": {0: 10.9001, 1: 10.5},
+            "test": {2: 9.2},
+            "train_subset": {2: 8.1},
+        },
     ),
     "llm.c": (
         b"s:250 tel:6.4628\ns:250 trl:6.5000 lr:0.000600 norm:1.23\ns:250 eval:0.2447\n",
@@ -50,8 +57,14 @@ DIALECTS = {
         b'{"type":"val","step":0,"loss":10.854401588439941,"tokens":81920}\n'
         b'{"type": "train", "step": 0, "loss": 10.9, "lr": 0.0003, "grad_norm": 1.5}\n'
         b'{"type":"sample","step":1,"text":"He said \\"s:1 tel:3\\" {and left"}\n'
-        b'{"type":"test","step":2,"loss":9.25,"tokens":81920}\n{"type":"end","step":2}\n',
-        {"val": {0: 10.854401588439941}, "train": {0: 10.9}, "test": {2: 9.25}},
+        b'{"type":"test","step":2,"loss":9.25,"tokens":81920}\n{"type":"end","step":2}\n'
+        b'{"type":"train_subset","step":2,"loss":8.125,"tokens":4096}\n',
+        {
+            "val": {0: 10.854401588439941},
+            "train": {0: 10.9},
+            "test": {2: 9.25},
+            "train_subset": {2: 8.125},
+        },
     ),
 }
 
@@ -242,7 +255,8 @@ def test_empty_log() -> None:
 # The same rules once more, in Python and by regular expression, for lines that end.
 _KEYS = {
     "trl": "train", "train_loss": "train", "tel": "val", "val_loss": "val", "tsl": "test",
-    "test_loss": "test", "lr": "lr", "norm": "grad_norm", "grad_norm": "grad_norm",
+    "test_loss": "test", "tsb": "train_subset", "train_subset_loss": "train_subset",
+    "lr": "lr", "norm": "grad_norm", "grad_norm": "grad_norm",
     "tokens_per_second": "tokens_per_second",
 }  # fmt: skip
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-?nan|-?inf")
@@ -268,14 +282,15 @@ def twin(line: str) -> dict[str, float] | str:
             if _KEYS[key] in found or not _NUMBER.fullmatch(value):
                 return "skipped"
             found[_KEYS[key]] = float(value)
-    if not found.keys() & {"train", "val", "test"}:
+    if not found.keys() & set(SPLITS):
         return "other"
     return {"step": int(match[1]), **found}
 
 
 words = st.sampled_from(
     ["s:1", "s:3", "step:2/9", "step:4", "s:", "tel:2.5", "trl:-nan", "tsl:1e2", "tel:", "lr:3e-4",
-     "norm:x", "norm:1", "val_loss:.5", "train_loss:4.", "x:y", ":", "a:", "s:5", "eval:0.1",
+     "norm:x", "norm:1", "tsb:1.5", "val_loss:.5",
+     "train_loss:4.", "x:y", ":", "a:", "s:5", "eval:0.1",
      "word", "tel:inf", "\0", "tel:+1", "tel:--1", "s:99999999999999999999", "step:1/x"]
 )  # fmt: skip
 lines = st.builds(
@@ -296,7 +311,7 @@ def test_against_the_twin(text_lines: list[str], piece: int) -> None:
         if isinstance(result, str):
             tally[result] += 1
             continue
-        for split in ("train", "val", "test"):
+        for split in SPLITS:
             if split in result:
                 expected.setdefault(split, {})[int(result["step"])] = result[split]
     text = "".join(text_lines).encode()

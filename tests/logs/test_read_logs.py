@@ -214,17 +214,16 @@ def test_json_is_strict_and_gives_every_number_back(tmp_path: Path) -> None:
 
 
 def test_splits(tmp_path: Path) -> None:
-    folder = write(tmp_path, a="s:0 tel:1.5\ns:0 trl:2.5\ns:0 tsl:3.5\n")
-    for split, loss in (("val", "1.5"), ("train", "2.5"), ("test", "3.5")):
+    folder = write(tmp_path, a="s:0 tel:1.5\ns:0 trl:2.5\ns:0 tsl:3.5\ns:0 tsb:4.5\n")
+    splits = {"train": "2.5", "val": "1.5", "test": "3.5", "train_subset": "4.5"}
+    for split, loss in splits.items():
         assert f"{loss}000" in parse(folder, "--split", split).stdout
         rows = list(
             csv.DictReader(parse(folder, "--split", split, "--format", "csv").stdout.splitlines())
         )
         assert [(row["split"], row["loss"]) for row in rows] == [(split, loss)]
     shown = parse(folder, "--split", "all").stdout
-    assert [line for line in shown.splitlines() if line in ("train", "val", "test")] == [
-        "train", "val", "test",
-    ]  # fmt: skip
+    assert [line for line in shown.splitlines() if line in splits] == list(splits)
 
 
 def test_full_adds_speed_and_precision(tmp_path: Path) -> None:
