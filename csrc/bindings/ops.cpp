@@ -56,7 +56,9 @@ py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const May
     activated = zeros_like(y);
     args.gelu = mutable_tensor_of(activated);
   }
-  linear_forward(CallContext(threads), args);
+  CallContext context(threads);
+  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), false));
+  linear_forward(context, args);
   if (gelu) return py::make_tuple(y, activated);
   return y;
 }
@@ -76,7 +78,9 @@ py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const Fl
                          .db = mutable_tensor_of(db),
                          .pattern = &pattern};
   if (activation) args.activation = tensor_of(*activation);
-  linear_backward(CallContext(threads), args);
+  CallContext context(threads);
+  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), true));
+  linear_backward(context, args);
   return py::make_tuple(dx, dw, db);
 }
 

@@ -13,6 +13,7 @@
 #define PYLLMC_SIMD
 #endif
 #define PYLLMC_INLINE static inline __attribute__((always_inline))
+#define PYLLMC_INLINE_MEMBER inline __attribute__((always_inline))
 
 namespace pyllmc {
 

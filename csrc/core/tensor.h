@@ -11,7 +11,7 @@
 namespace pyllmc {
 
 enum class Device : uint8_t { cpu, cuda };
-enum class Precision : uint8_t { fp32 };
+enum class Precision : uint8_t { fp32, bf16 };
 
 inline const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 

@@ -1,6 +1,8 @@
 // A linear layer: its weight, its bias, and the pattern of its weight.
 #pragma once
 
+#include <optional>
+
 #include "layers/parameter.h"
 #include "ops/linear/linear.h"
 
@@ -10,13 +12,13 @@ class Linear {
  public:
   // Adds <name>w (outputs, inputs) and <name>b (outputs) to the table.
   Linear(ParameterTable& table, const std::string& name, int64_t outputs, int64_t inputs,
-         Initial weight, Initial bias, int64_t bandwidth = 0)
+         Initial weight, Initial bias, std::optional<Pattern> pattern = {})
       : weight_(table.add({.name = name + "w",
                            .rows = outputs,
                            .cols = inputs,
                            .is_matrix = true,
                            .initial = weight,
-                           .pattern = Pattern::band(outputs, inputs, bandwidth)})),
+                           .pattern = pattern.value_or(Pattern::dense(outputs, inputs))})),
         bias_(table.add({.name = name + "b", .cols = outputs, .initial = bias})) {}
 
   void forward(const Context& context, ConstTensor x, Tensor y, ConstTensor residual = {},
@@ -36,6 +38,11 @@ class Linear {
                               .db = bias_.gradient,
                               .pattern = &weight_.pattern,
                               .activation = activation});
+  }
+
+  // Floats of workspace for this many rows.
+  int64_t workspace(const Context& context, int64_t rows, bool gradients) const {
+    return linear_workspace(context, rows, weight_.cols, weight_.rows, gradients);
   }
 
   const Parameter& weight() const { return weight_; }

@@ -1,5 +1,7 @@
-// fc2(gelu(fc1(x))) plus the residual. Either weight may be a band.
+// fc2(gelu(fc1(x))) plus the residual. Either weight may have a pattern.
 #pragma once
+
+#include <algorithm>
 
 #include "layers/linear.h"
 
@@ -9,11 +11,10 @@ class Mlp {
  public:
   Mlp(ParameterTable& table, const std::string& name, int64_t channels, int64_t hidden,
       Initial weight, Initial projection_weight, Initial fc1_bias, Initial fc2_bias,
-      int64_t fc1_bandwidth, int64_t fc2_bandwidth)
+      const Pattern& fc1, const Pattern& fc2)
       : hidden_(hidden),
-        fc1_(table, name + "fc", hidden, channels, weight, fc1_bias, fc1_bandwidth),
-        fc2_(table, name + "fcproj", channels, hidden, projection_weight, fc2_bias, fc2_bandwidth) {
-  }
+        fc1_(table, name + "fc", hidden, channels, weight, fc1_bias, fc1),
+        fc2_(table, name + "fcproj", channels, hidden, projection_weight, fc2_bias, fc2) {}
 
   void reserve(Arena& arena, int64_t rows) {
     hidden_out_ = arena.reserve({rows, hidden_});
@@ -37,6 +38,11 @@ class Mlp {
                 Tensor wide) const {
     fc2_.backward(context, dy, gelu_out_, wide, hidden_out_);
     fc1_.backward(context, wide, x, dx);
+  }
+
+  int64_t workspace(const Context& context, int64_t rows, bool gradients) const {
+    return std::max(fc1_.workspace(context, rows, gradients),
+                    fc2_.workspace(context, rows, gradients));
   }
 
   const Linear& fc1() const { return fc1_; }

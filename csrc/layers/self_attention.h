@@ -1,6 +1,8 @@
 // Causal self-attention with its two projections; the residual is added by the second one.
 #pragma once
 
+#include <algorithm>
+
 #include "layers/linear.h"
 #include "ops/attention/attention.h"
 
@@ -21,6 +23,12 @@ class SelfAttention {
     qkv_out_ = arena.reserve({B * T, 3 * channels_});
     heads_out_ = arena.reserve({B * T, channels_});
     log_sum_exp_ = arena.reserve({B, heads_, T});
+  }
+
+  int64_t workspace(const Context& context, int64_t B, int64_t T, bool gradients) const {
+    return std::max({attention_workspace(context, T, heads_),
+                     qkv_.workspace(context, B * T, gradients),
+                     projection_.workspace(context, B * T, gradients)});
   }
 
   // y = residual + projection(attention(qkv(x))); rows are B T.

@@ -82,8 +82,8 @@ Gpt2::Block Gpt2::make_block(int64_t layer, Gpt2Init init) {
       .ln1 = LayerNorm(table_, name + "ln1", C),
       .attention = SelfAttention(table_, name, C, config_.num_heads, weight, projection, bias(C)),
       .ln2 = LayerNorm(table_, name + "ln2", C),
-      .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H), fc1_bandwidth_,
-                 fc2_bandwidth_),
+      .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H),
+                 Pattern::band(H, C, fc1_bandwidth_), Pattern::band(C, H, fc2_bandwidth_)),
       .after_attention = {},
       .after_mlp = {}};
 }
@@ -110,11 +110,17 @@ void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
 // Training evaluates too, in the same workspace.
 int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mode mode) const {
   const int64_t rows = B * T, C = config_.channels, V = config_.vocab_size;
-  const int64_t evaluate = std::max(attention_workspace(context, T, config_.num_heads),
-                                    classifier_workspace(context, rows, C, V, false));
-  if (mode == Mode::evaluate) return evaluate;
-  return std::max(
-      {evaluate, classifier_workspace(context, rows, C, V, true), layernorm_workspace(rows, C)});
+  const bool train = mode == Mode::train;
+  int64_t floats = classifier_workspace(context, rows, C, V, false);
+  if (train) {
+    floats = std::max({floats, classifier_workspace(context, rows, C, V, true),
+                       layernorm_workspace(rows, C)});
+  }
+  for (const Block& block : blocks_) {
+    floats = std::max({floats, block.attention.workspace(context, B, T, train),
+                       block.mlp.workspace(context, rows, train)});
+  }
+  return floats;
 }
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {

@@ -41,5 +41,7 @@ extern const LinearKernels linear_cpu;
 
 void linear_forward(const Context& context, const LinearForward& args);
 void linear_backward(const Context& context, const LinearBackward& args);
+// Floats of workspace that forward, or forward and backward, need for these sizes.
+int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients);
 
 }  // namespace pyllmc

@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "core/gemm.h"
+#include "core/panels.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "ops/linear/linear.h"
@@ -8,43 +8,53 @@
 namespace pyllmc {
 namespace {
 
-// Tiles, chosen by the shape of the problem alone.
-constexpr int64_t kTileRows = 256;   // rows of x and dy
-constexpr int64_t kTileWidth = 512;  // outputs of a forward tile, inputs of a dx tile
-constexpr int64_t kFewRows = 4;  // up to this many rows are dot products, not a product of tiles
+// Cuts, chosen by the shape of the problem alone.
+constexpr int64_t kFewRows = 4;       // up to this many rows are dot products, not tiles
+constexpr int64_t kDepthUnits = 256;  // units of K that pass through a tile at once
+constexpr int64_t kChunkRows = 256;   // rows of x and dy that dw sums at once
+constexpr int64_t kTurnedRows = 16;   // rows of dw that are turned from dw^T at once
 
-struct Tile {
-  int64_t row, rows, col, cols;
+// Rows of x or dy whose packed panels stay in a core's second-level cache.
+int64_t row_block(int64_t units) { return units <= 512 ? 192 : units <= 1024 ? 96 : 48; }
+// Outputs whose rows of dw one work item sums.
+int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
+
+// Takes pieces from the context's scratch, each on its own cache lines.
+class Scratch {
+ public:
+  Scratch(const Context& context, int64_t floats) : at_(context.scratch("linear", floats)) {}
+  template <class T>
+  T* take(int64_t count) {
+    static_assert(sizeof(T) == sizeof(float));
+    float* start = at_;
+    at_ += round(count);
+    return reinterpret_cast<T*>(start);
+  }
+  static int64_t round(int64_t count) { return ceil_div(count, kLanes) * kLanes; }
+
+ private:
+  float* at_;
 };
 
-// Tile number `index` of a (rows, cols) matrix.
-Tile tile_at(int64_t index, int64_t rows, int64_t cols, int64_t height, int64_t width) {
-  const int64_t across = ceil_div(cols, width);
-  const int64_t row = index / across * height, col = index % across * width;
-  return {row, std::min(height, rows - row), col, std::min(width, cols - col)};
-}
-int64_t tile_count(int64_t rows, int64_t cols, int64_t height, int64_t width) {
-  return ceil_div(rows, height) * ceil_div(cols, width);
-}
-
-// Bias, residual and GELU on a tile that has just been computed.
-PYLLMC_SIMD void finish_tile(const LinearForward& a, const Tile& t) {
+// Bias, residual and GELU on a tile of y that has just been computed.
+PYLLMC_SIMD void finish_tile(const LinearForward& a, int64_t row_begin, int64_t rows, int64_t col,
+                             int64_t cols) {
   const int64_t N = a.y.dim(1);
-  for (int64_t row = t.row; row < t.row + t.rows; ++row) {
-    float* y = a.y.data() + row * N + t.col;
+  for (int64_t row = row_begin; row < row_begin + rows; ++row) {
+    float* y = a.y.data() + row * N + col;
     if (a.b) {
-      const float* b = a.b.data() + t.col;
-      for (int64_t c = 0; c < t.cols; ++c) y[c] += b[c];
+      const float* b = a.b.data() + col;
+      for (int64_t c = 0; c < cols; ++c) y[c] += b[c];
     }
     if (a.residual) {
-      const float* residual = a.residual.data() + row * N + t.col;
-      for (int64_t c = 0; c < t.cols; ++c) y[c] += residual[c];
+      const float* residual = a.residual.data() + row * N + col;
+      for (int64_t c = 0; c < cols; ++c) y[c] += residual[c];
     }
     if (a.gelu) {
-      float* out = a.gelu.data() + row * N + t.col;
-      const int64_t whole = t.cols / kLanes * kLanes;
+      float* out = a.gelu.data() + row * N + col;
+      const int64_t whole = cols / kLanes * kLanes;
       for (int64_t c = 0; c < whole; c += kLanes) store16(out + c, gelu16(load16(y + c)));
-      if (const int64_t n = t.cols - whole) {
+      if (const int64_t n = cols - whole) {
         store_part(out + whole, gelu16(load_part(y + whole, n, 0)), n);
       }
     }
@@ -93,6 +103,40 @@ PYLLMC_SIMD void add_column_sums(const float* dy, int64_t M, int64_t N, int64_t 
   }
 }
 
+PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
+}
+
+// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col, cols)`
+// sees every tile column when its sums are complete.
+template <class Finish>
+void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a,
+                   const Unit* b, Tensor out, Unit* scratch, const Finish& finish) {
+  const int64_t M = a.dim(0), K = a.dim(1), N = out.dim(1), units = engine.units(K);
+  const int64_t block = row_block(units), width = engine.tile_cols();
+  const int64_t a_panel = engine.a_panel_units(K), b_panel = engine.b_panel_units(K);
+  parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
+    const int64_t row = item * block, rows = std::min(block, M - row);
+    Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
+    engine.pack_a(a.data() + row * K, K, rows, K, packed);
+    for (int64_t col = 0; col < N; col += width) {
+      const int64_t cols = std::min(width, N - col);
+      const Unit* panel = b + col / width * b_panel;
+      for (int64_t unit = 0; unit < units; unit += kDepthUnits) {
+        engine.multiply(packed, a_panel, rows, unit, std::min(units, unit + kDepthUnits),
+                        panel + unit * width, cols, out.data() + row * N + col, N, unit > 0);
+      }
+      finish(row, rows, col, cols);
+    }
+  });
+}
+
+int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engine, int64_t K,
+                                int64_t N) {
+  return Scratch::round(engine.b_units(K, N)) +
+         context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
+}
+
 void forward(const Context& context, const LinearForward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   if (M <= kFewRows) {
@@ -100,51 +144,102 @@ void forward(const Context& context, const LinearForward& a) {
     parallel_for(context.threads, ceil_div(N, kOutputs), [&](int64_t block, int) {
       const int64_t begin = block * kOutputs, end = std::min(N, begin + kOutputs);
       dot_products(a, begin, end);
-      finish_tile(a, {0, M, begin, end - begin});
+      finish_tile(a, 0, M, begin, end - begin);
     });
     return;
   }
-  const int64_t tiles = tile_count(M, N, kTileRows, kTileWidth);
-  parallel_for(context.threads, tiles, [&](int64_t index, int) {
-    const Tile t = tile_at(index, M, N, kTileRows, kTileWidth);
-    gemm(Trans::no, Trans::yes, t.rows, t.cols, K, a.x.data() + t.row * K, K,
-         a.w.data() + t.col * K, K, 0.0f, a.y.data() + t.row * N + t.col, N);
-    finish_tile(a, t);
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  Scratch scratch(context, linear_workspace(context, M, K, N, false));
+  const int64_t width = engine.tile_cols();
+  Unit* b = scratch.take<Unit>(engine.b_units(K, N));
+  parallel_for(context.threads, ceil_div(N, width), [&](int64_t panel, int) {
+    const int64_t n = panel * width;
+    engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(width, N - n),
+                             b + panel * engine.b_panel_units(K));
   });
+  multiply_rows(context, engine, a.x, b, a.y, scratch.take<Unit>(0),
+                [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+                  finish_tile(a, row, rows, col, cols);
+                });
 }
 
 void backward_input(const Context& context, const LinearBackward& a) {
-  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
-  const int64_t tiles = tile_count(M, K, kTileRows, kTileWidth);
-  parallel_for(context.threads, tiles, [&](int64_t index, int) {
-    const Tile t = tile_at(index, M, K, kTileRows, kTileWidth);
-    gemm(Trans::no, Trans::no, t.rows, t.cols, N, a.dy.data() + t.row * N, N, a.w.data() + t.col, K,
-         0.0f, a.dx.data() + t.row * K + t.col, K);
-    if (!a.activation) return;
-    for (int64_t row = t.row; row < t.row + t.rows; ++row) {
-      const int64_t at = row * K + t.col;
-      multiply_by_gelu_derivative(a.dx.data() + at, a.activation.data() + at, t.cols);
-    }
+  const int64_t K = a.x.dim(1), N = a.w.dim(0);
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  Scratch scratch(context, multiply_rows_workspace(context, engine, N, K));
+  const int64_t width = engine.tile_cols();
+  Unit* b = scratch.take<Unit>(engine.b_units(N, K));
+  parallel_for(context.threads, ceil_div(K, width), [&](int64_t panel, int) {
+    const int64_t k = panel * width;
+    engine.pack_b(a.w.data() + k, K, N, std::min(width, K - k),
+                  b + panel * engine.b_panel_units(N));
   });
+  multiply_rows(context, engine, a.dy, b, a.dx, scratch.take<Unit>(0),
+                [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
+                  if (!a.activation) return;
+                  for (int64_t r = row; r < row + rows; ++r) {
+                    multiply_by_gelu_derivative(a.dx.data() + r * K + col,
+                                                a.activation.data() + r * K + col, cols);
+                  }
+                });
 }
 
-// A work item owns a block of outputs: its rows of dw and its part of db, summed over all of M.
+// What dw needs: x^T packed by chunks of rows, and for each thread a piece of dy and of dw^T.
+struct WeightCut {
+  int64_t block, chunks, x_chunk_units;
+  WeightCut(const PanelEngine& engine, int64_t M, int64_t K, int64_t N)
+      : block(output_block(N)),
+        chunks(ceil_div(M, kChunkRows)),
+        x_chunk_units(engine.a_units(K, kChunkRows)) {}
+  int64_t dy_units(const PanelEngine& engine) const { return engine.b_units(kChunkRows, block); }
+  int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
+    return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
+           Scratch::round(K * kTurnedRows);
+  }
+};
+
+// dw^T (K, outputs) = x^T dy. A work item owns a block of outputs: their rows of dw and their part
+// of db, summed over all of M in order.
 void backward_weight(const Context& context, const LinearBackward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
-  const int64_t block = N >= 512 ? 64 : 32;
-  parallel_for(context.threads, ceil_div(N, block), [&](int64_t index, int) {
-    const int64_t begin = index * block, end = std::min(N, begin + block);
-    gemm(Trans::yes, Trans::no, end - begin, K, M, a.dy.data() + begin, N, a.x.data(), K, 1.0f,
-         a.dw.data() + begin * K, K);
-    if (!a.pattern->is_dense()) {
-      for (int64_t n = begin; n < end; ++n) {
-        const Pattern::Span span = a.pattern->row_span(n);
-        float* row = a.dw.data() + n * K;
-        std::fill(row, row + span.begin, 0.0f);
-        std::fill(row + span.end, row + K, 0.0f);
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const WeightCut cut(engine, M, K, N);
+  Scratch scratch(context, linear_workspace(context, M, K, N, true));
+  Unit* x = scratch.take<Unit>(cut.chunks * cut.x_chunk_units);
+  float* own = scratch.take<float>(context.threads * cut.thread_floats(engine, K));
+  parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
+    const int64_t row = chunk * kChunkRows;
+    engine.pack_a_transposed(a.x.data() + row * K, K, K, std::min(kChunkRows, M - row),
+                             x + chunk * cut.x_chunk_units);
+  });
+  const int64_t width = engine.tile_cols();
+  parallel_for(context.threads, ceil_div(N, cut.block), [&](int64_t item, int thread) {
+    const int64_t begin = item * cut.block, outputs = std::min(cut.block, N - begin);
+    float* mine = own + thread * cut.thread_floats(engine, K);
+    auto* dy = reinterpret_cast<Unit*>(mine);
+    float* sums = mine + Scratch::round(cut.dy_units(engine));
+    float* turned = sums + Scratch::round(K * cut.block);
+    for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
+      const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
+      engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, dy);
+      for (int64_t col = 0; col < outputs; col += width) {
+        engine.multiply(x + chunk * cut.x_chunk_units, engine.a_panel_units(rows), K, 0,
+                        engine.units(rows), dy + col / width * engine.b_panel_units(rows),
+                        std::min(width, outputs - col), sums + col, cut.block, chunk > 0);
       }
     }
-    if (a.db) add_column_sums(a.dy.data(), M, N, begin, end, a.db.data());
+    for (int64_t first = 0; first < outputs; first += kTurnedRows) {
+      const int64_t n_end = std::min(outputs, first + kTurnedRows);
+      transpose(sums + first, cut.block, K, n_end - first, turned, K);
+      for (int64_t n = first; n < n_end; ++n) {
+        float* dw = a.dw.data() + (begin + n) * K;
+        const float* line = turned + (n - first) * K;
+        a.pattern->each_span(begin + n, [&](Pattern::Span span) {
+          add_row(dw + span.begin, line + span.begin, span.size());
+        });
+      }
+    }
+    if (a.db) add_column_sums(a.dy.data(), M, N, begin, begin + outputs, a.db.data());
   });
 }
 
@@ -156,5 +251,15 @@ void backward(const Context& context, const LinearBackward& a) {
 }  // namespace
 
 const LinearKernels linear_cpu = {forward, backward};
+
+int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients) {
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
+  if (!gradients) return floats;
+  const WeightCut cut(engine, M, K, N);
+  floats = std::max(floats, multiply_rows_workspace(context, engine, N, K));
+  return std::max(floats, Scratch::round(cut.chunks * cut.x_chunk_units) +
+                              context.threads * cut.thread_floats(engine, K));
+}
 
 }  // namespace pyllmc
