@@ -5,14 +5,39 @@
 namespace py = pybind11;
 
 namespace pyllmc {
+namespace {
+
+HiddenAxis hidden_axis(const std::string& name) {
+  if (name == "rows") return HiddenAxis::rows;
+  if (name == "cols") return HiddenAxis::cols;
+  throw UsageError(message("there is no hidden axis '", name, "': use 'rows' or 'cols'"));
+}
+
+}  // namespace
 
 void bind_sparsity(py::module_& m) {
   py::class_<Pattern>(m, "Pattern", "Which entries of a weight may be non-zero.")
       .def_static("dense", &Pattern::dense, py::arg("rows"), py::arg("cols"))
       .def_static(
-          "band", &Pattern::band, py::arg("rows"), py::arg("cols"), py::arg("bandwidth"),
+          "band", py::overload_cast<int64_t, int64_t, int64_t>(&Pattern::band), py::arg("rows"),
+          py::arg("cols"), py::arg("bandwidth"),
           "Entry (j, i) of hidden axis H (the longer side) and residual axis C is kept iff\n"
           "2 |j C - i H| <= bandwidth C; bandwidth 0 is dense.")
+      .def_static(
+          "make",
+          [](const std::string& kind, int64_t rows, int64_t cols, const std::string& hidden,
+             int64_t bandwidth, uint64_t mask_seed, const std::string& layer,
+             const std::string& weight) {
+            return Pattern::make({pattern_kind(kind), mask_seed, layer, weight}, rows, cols,
+                                 hidden_axis(hidden), bandwidth);
+          },
+          py::arg("kind"), py::arg("rows"), py::arg("cols"), py::arg("hidden"),
+          py::arg("bandwidth"), py::arg("mask_seed") = 1337, py::arg("layer") = "h.0.",
+          py::arg("weight") = "h.0.fcw",
+          "As many entries as a band keeps, placed by 'band', 'random', 'block',\n"
+          "'band-permuted-residual' or 'band-permuted-hidden'. hidden names the axis of the "
+          "hidden\n"
+          "units: 'rows' for FC1, 'cols' for FC2.")
       .def_property_readonly("rows", &Pattern::rows)
       .def_property_readonly("cols", &Pattern::cols)
       .def_property_readonly("bandwidth", &Pattern::bandwidth)
@@ -20,13 +45,28 @@ void bind_sparsity(py::module_& m) {
       .def_property_readonly("total", &Pattern::total)
       .def_property_readonly("density", &Pattern::density)
       .def_property_readonly("is_dense", &Pattern::is_dense, "Whether every entry is kept.")
+      .def_property_readonly("kind",
+                             [](const Pattern& p) { return std::string(pattern_name(p.kind())); })
+      .def_property_readonly("is_band", &Pattern::is_band,
+                             "Whether it is a diagonal band that leaves something out.")
+      .def_property_readonly("is_contiguous", &Pattern::is_contiguous,
+                             "Whether every row keeps one run of columns or none.")
+      .def(
+          "spans",
+          [](const Pattern& p, int64_t row) {
+            py::list spans;
+            p.each_span(row,
+                        [&](Pattern::Span s) { spans.append(py::make_tuple(s.begin, s.end)); });
+            return spans;
+          },
+          py::arg("row"), "[(begin, end), ...]: every run of columns that a row keeps.")
       .def(
           "row_span",
           [](const Pattern& p, int64_t row) {
             const Pattern::Span span = p.row_span(row);
             return py::make_tuple(span.begin, span.end);
           },
-          py::arg("row"), "(begin, end) of the columns that a row keeps.")
+          py::arg("row"), "(begin, end) around the columns that a row keeps.")
       .def(
           "inputs_of",
           [](const Pattern& p, int64_t begin, int64_t end) {

@@ -108,11 +108,11 @@ void AdamW::update(const Context& context, StepState& state) {
       return;
     }
     for (int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {
-      const Pattern::Span span = p.pattern.row_span(row);
       float* values = p.value.data() + row * p.cols;
-      std::fill(values, values + span.begin, 0.0f);
-      update_at(row * p.cols + span.begin, span.size());
-      std::fill(values + span.end, values + p.cols, 0.0f);
+      p.pattern.each_gap(
+          row, [&](Pattern::Span gap) { std::fill(values + gap.begin, values + gap.end, 0.0f); });
+      p.pattern.each_span(
+          row, [&](Pattern::Span span) { update_at(row * p.cols + span.begin, span.size()); });
     }
   });
 }
