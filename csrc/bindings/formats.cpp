@@ -40,12 +40,15 @@ constexpr std::pair<const char*, int64_t CheckpointMeta::*> kMetaKeys[] = {
     {"init_seed", &CheckpointMeta::init_seed},
     {"data_seed", &CheckpointMeta::data_seed}};
 constexpr char kHasMeta[] = "has_meta";
+constexpr char kPrecision[] = "precision";
+constexpr char kFp32[] = "fp32", kBf16[] = "bf16";
 
 py::dict header_dict(const CheckpointFile& file) {
   py::dict header;
   for (const auto& [key, field] : kConfigKeys) header[key] = file.config().*field;
   for (const auto& [key, field] : kMetaKeys) header[key] = file.meta().*field;
   header[kHasMeta] = file.meta().has_meta;
+  header[kPrecision] = file.precision() == Precision::bf16 ? kBf16 : kFp32;
   return header;
 }
 
@@ -78,6 +81,14 @@ int64_t whole_number(const char* key, const py::handle& value) {
   }
 }
 
+Precision precision_of(const py::handle& value) {
+  if (value.equal(py::str(kFp32))) return Precision::fp32;
+  if (value.equal(py::str(kBf16))) return Precision::bf16;
+  throw UsageError(message("the checkpoint header's ", kPrecision, " is ",
+                           py::repr(value).cast<std::string>(), ", expected '", kFp32, "' or '",
+                           kBf16, "'"));
+}
+
 // A shape as Python writes it.
 template <class T>
 std::string shape_text(const T* shape, size_t dimensions) {
@@ -104,6 +115,11 @@ void write_checkpoint_dicts(const Path& path, const py::dict& header, const py::
   }
   if (header.contains(kHasMeta)) {
     meta.has_meta = whole_number(kHasMeta, header[kHasMeta]) != 0;
+    ++known;
+  }
+  Precision precision = Precision::fp32;
+  if (header.contains(kPrecision)) {
+    precision = precision_of(header[kPrecision]);
     ++known;
   }
   if (known != header.size()) {
@@ -138,12 +154,13 @@ void write_checkpoint_dicts(const Path& path, const py::dict& header, const py::
   }
   const std::vector<CheckpointTensor> layout = checkpoint_layout(config);
   py::gil_scoped_release release;
-  write_checkpoint(path.string(), config, meta, [&](int tensor, int64_t layer) {
+  const auto source = [&](int tensor, int64_t layer) {
     const auto t = static_cast<size_t>(tensor);
     const size_t layers = layout[t].per_layer ? static_cast<size_t>(config.num_layers) : 1;
     const size_t count = values[t].size() / layers;
     return values[t].subspan(static_cast<size_t>(layer) * count, count);
-  });
+  };
+  write_checkpoint(path.string(), config, meta, source, false, precision);
 }
 
 py::array_t<uint16_t> read_tokens(const TokenShards& shards, int64_t shard, int64_t offset,
@@ -162,23 +179,24 @@ void bind_checkpoint(py::module_& m) {
   m.def(
       "read_checkpoint_header", [](const Path& path) { return header_dict(open_checkpoint(path)); },
       py::arg("path"),
-      "What an llm.c version 3 checkpoint says of itself: {'max_seq_len', 'vocab_size',\n"
-      "'num_layers', 'num_heads', 'channels', 'padded_vocab_size', 'step', 'fc1_bandwidth',\n"
-      "'fc2_bandwidth', 'init_seed', 'data_seed': int, 'has_meta': bool}. has_meta is False for\n"
-      "files that record no bandwidths and seeds. Raises FormatError when the file is not one or\n"
-      "its size disagrees with its header.");
-  m.def(
-      "read_checkpoint", &read_checkpoint, py::arg("path"),
-      "(header, tensors): the dict of read_checkpoint_header, and the 16 tensors by name as\n"
-      "float32 arrays: wte (Vp, C), wpe (maxT, C), ln1w ln1b (L, C), qkvw (L, 3C, C),\n"
-      "qkvb (L, 3C), attprojw (L, C, C), attprojb ln2w ln2b (L, C), fcw (L, 4C, C), fcb (L, 4C),\n"
-      "fcprojw (L, C, 4C), fcprojb (L, C), lnfw lnfb (C). Raises FormatError.");
+      "What an llm.c checkpoint says of itself: {'max_seq_len', 'vocab_size', 'num_layers',\n"
+      "'num_heads', 'channels', 'padded_vocab_size', 'step', 'fc1_bandwidth', 'fc2_bandwidth',\n"
+      "'init_seed', 'data_seed': int, 'has_meta': bool, 'precision': 'fp32' (version 3) or 'bf16'\n"
+      "(version 5)}. has_meta is False for files that record no bandwidths and seeds. Raises\n"
+      "FormatError when the file is not one or its size disagrees with its header.");
+  m.def("read_checkpoint", &read_checkpoint, py::arg("path"),
+        "(header, tensors): the dict of read_checkpoint_header, and the 16 tensors by name as\n"
+        "float32 arrays, whatever the precision: wte (Vp, C), wpe (maxT, C), ln1w ln1b (L, C),\n"
+        "qkvw (L, 3C, C), qkvb (L, 3C), attprojw (L, C, C), attprojb ln2w ln2b (L, C),\n"
+        "fcw (L, 4C, C), fcb (L, 4C), fcprojw (L, C, 4C), fcprojb (L, C), lnfw lnfb (C). Raises\n"
+        "FormatError.");
   m.def(
       "write_checkpoint", &write_checkpoint_dicts, py::arg("path"), py::arg("header"),
       py::arg("tensors"),
       "Writes a checkpoint that read_checkpoint gives back, atomically. The header needs its six\n"
-      "dimensions; bandwidths and seeds ask for has_meta. Raises UsageError when header and\n"
-      "tensors do not fit together, WriteError when the file cannot be written.");
+      "dimensions; bandwidths and seeds ask for has_meta; precision 'bf16' rounds to the nearest,\n"
+      "ties to even, the default is 'fp32'. Raises UsageError when header and tensors do not fit\n"
+      "together, WriteError when the file cannot be written.");
 }
 
 void bind_tokens(py::module_& m) {

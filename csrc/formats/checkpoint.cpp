@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/bf16.h"
 #include "core/error.h"
 #include "formats/atomic_file.h"
 
@@ -12,10 +13,16 @@ namespace {
 
 constexpr char kKind[] = "checkpoint";
 constexpr int32_t kMagic = 20240326;
-constexpr int32_t kVersion = 3;
+constexpr int32_t kFp32Version = 3;
+constexpr int32_t kBf16Version = 5;
 constexpr int32_t kExtensionVersion = 1;
 constexpr int64_t kMaxInt32 = INT32_MAX;
 constexpr int64_t kMaxUint32 = UINT32_MAX;
+constexpr size_t kPiece = 1 << 14;  // elements converted at a time
+
+int64_t element_bytes(Precision precision) {
+  return precision == Precision::bf16 ? sizeof(uint16_t) : sizeof(float);
+}
 
 // What is impossible about a config, or nothing.
 std::string config_problem(const Gpt2Config& c) {
@@ -38,7 +45,7 @@ std::string config_problem(const Gpt2Config& c) {
 }
 
 // Fills the layout; returns the file's size in bytes, or -1 when that does not fit 63 bits.
-int64_t lay_out(const Gpt2Config& c, std::vector<CheckpointTensor>& tensors) {
+int64_t lay_out(const Gpt2Config& c, Precision precision, std::vector<CheckpointTensor>& tensors) {
   const int64_t L = c.num_layers, C = c.channels;
   const std::pair<std::string_view, std::vector<int64_t>> shapes[kCheckpointTensors] = {
       {"wte", {c.padded_vocab_size, C}},
@@ -63,7 +70,7 @@ int64_t lay_out(const Gpt2Config& c, std::vector<CheckpointTensor>& tensors) {
     __int128 count = 1;
     for (const int64_t n : shape) count *= n;
     const __int128 offset = end;
-    end += count * static_cast<__int128>(sizeof(float));
+    end += count * static_cast<__int128>(element_bytes(precision));
     if (end > INT64_MAX) return -1;
     tensors.push_back({.name = name,
                        .shape = shape,
@@ -111,14 +118,28 @@ CheckpointMeta read_meta(const std::string& path, const int32_t (&header)[kHeade
   return meta;
 }
 
+void write_values(AtomicFile& file, std::span<const float> values, Precision precision) {
+  if (precision == Precision::fp32) {
+    file.write(values.data(), values.size_bytes());
+    return;
+  }
+  uint16_t piece[kPiece];
+  while (!values.empty()) {
+    const std::span<const float> head = values.first(std::min(kPiece, values.size()));
+    std::ranges::transform(head, piece, bf16_from_float);
+    file.write(piece, head.size() * sizeof(uint16_t));
+    values = values.subspan(head.size());
+  }
+}
+
 }  // namespace
 
-std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config) {
+std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config, Precision precision) {
   if (const std::string problem = config_problem(config); !problem.empty()) {
     throw UsageError(message("the model has ", problem));
   }
   std::vector<CheckpointTensor> tensors;
-  if (lay_out(config, tensors) < 0) {
+  if (lay_out(config, precision, tensors) < 0) {
     throw UsageError(message("a model of ", describe(config),
                              " takes 2^63 bytes or more, expected less; use smaller sizes"));
   }
@@ -126,18 +147,22 @@ std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config) {
 }
 
 CheckpointFile::CheckpointFile(FileReader file, const Gpt2Config& config,
-                               const CheckpointMeta& meta)
-    : file_(std::move(file)), config_(config), meta_(meta), tensors_(checkpoint_layout(config)) {}
+                               const CheckpointMeta& meta, Precision precision)
+    : file_(std::move(file)),
+      config_(config),
+      meta_(meta),
+      precision_(precision),
+      tensors_(checkpoint_layout(config, precision)) {}
 
 CheckpointFile CheckpointFile::open(const std::string& path) {
   FileReader file(path);
   int32_t header[kHeaderWords];
   read_header(file, kKind, kMagic, header);
-  if (header[1] != kVersion) {
-    throw FormatError(message(path, " has version ", header[1], header[1] == 5 ? " (bf16)" : "",
-                              ", expected ", kVersion, " (fp32), the only one this reader reads; ",
-                              "save the model again in fp32"));
+  if (header[1] != kFp32Version && header[1] != kBf16Version) {
+    throw FormatError(message(path, " has version ", header[1], ", expected ", kFp32Version,
+                              " (fp32) or ", kBf16Version, " (bf16); save the model again"));
   }
+  const Precision precision = header[1] == kBf16Version ? Precision::bf16 : Precision::fp32;
   const Gpt2Config config{.max_seq_len = header[2],
                           .vocab_size = header[3],
                           .num_layers = header[4],
@@ -148,7 +173,7 @@ CheckpointFile CheckpointFile::open(const std::string& path) {
     throw FormatError(message(path, " has ", problem, "; its header is damaged"));
   }
   std::vector<CheckpointTensor> tensors;
-  const int64_t bytes = lay_out(config, tensors);
+  const int64_t bytes = lay_out(config, precision, tensors);
   if (bytes != file.size()) {
     const std::string expected = bytes < 0 ? "2^63 or more" : message(bytes);
     throw FormatError(message(path, " has ", file.size(), " bytes, its header (", describe(config),
@@ -156,7 +181,7 @@ CheckpointFile CheckpointFile::open(const std::string& path) {
                               "; the file is not complete or its header is damaged"));
   }
   const CheckpointMeta meta = read_meta(path, header);
-  return CheckpointFile(std::move(file), config, meta);
+  return CheckpointFile(std::move(file), config, meta, precision);
 }
 
 void CheckpointFile::read_tensor(int tensor, float* out, int64_t count, int64_t first) const {
@@ -169,8 +194,18 @@ void CheckpointFile::read_tensor(int tensor, float* out, int64_t count, int64_t 
     throw UsageError(message("elements ", first, " to ", first, " + ", count, " of ", t.name,
                              " were asked for, it has ", t.count));
   }
-  constexpr int64_t kSize = sizeof(float);
-  file_.read(t.offset + first * kSize, out, static_cast<size_t>(count * kSize));
+  const int64_t offset = t.offset + first * element_bytes(precision_);
+  if (precision_ == Precision::fp32) {
+    file_.read(offset, out, static_cast<size_t>(count) * sizeof(float));
+    return;
+  }
+  uint16_t piece[kPiece];
+  for (int64_t done = 0; done < count;) {
+    const size_t n = std::min(kPiece, static_cast<size_t>(count - done));
+    file_.read(offset + done * element_bytes(precision_), piece, n * sizeof(uint16_t));
+    std::transform(piece, piece + n, out + done, float_from_bf16);
+    done += static_cast<int64_t>(n);
+  }
 }
 
 void CheckpointFile::read_tensor(std::string_view name, float* out, int64_t count,
@@ -183,9 +218,10 @@ void CheckpointFile::read_tensor(std::string_view name, float* out, int64_t coun
 }
 
 void write_checkpoint(const std::string& path, const Gpt2Config& config, const CheckpointMeta& meta,
-                      const TensorSource& source, bool make_parents) {
-  const std::vector<CheckpointTensor> tensors = checkpoint_layout(config);
-  int32_t header[kHeaderWords] = {kMagic, kVersion};
+                      const TensorSource& source, bool make_parents, Precision precision) {
+  const std::vector<CheckpointTensor> tensors = checkpoint_layout(config, precision);
+  int32_t header[kHeaderWords] = {kMagic,
+                                  precision == Precision::bf16 ? kBf16Version : kFp32Version};
   const int64_t dimensions[] = {config.max_seq_len, config.vocab_size, config.num_layers,
                                 config.num_heads,   config.channels,   config.padded_vocab_size};
   std::ranges::transform(dimensions, header + 2, [](int64_t n) { return static_cast<int32_t>(n); });
@@ -218,7 +254,7 @@ void write_checkpoint(const std::string& path, const Gpt2Config& config, const C
                                  " elements for layer ", layer, ", expected ",
                                  tensor.count / layers));
       }
-      file.write(values.data(), values.size_bytes());
+      write_values(file, values, precision);
     }
   }
   file.commit();

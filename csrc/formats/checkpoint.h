@@ -1,7 +1,8 @@
-// Model and checkpoint files: llm.c's version 3 (fp32) layout. 256 little-endian int32 (magic
-// 20240326, version 3, maxT, V, L, NH, C, Vp), then 16 fp32 tensors, the layers of a kind
-// together. Header slots that llm.c leaves 0 hold [8] step and, when [9] is 1, [10] fc1 bandwidth,
-// [11] fc2 bandwidth, [12] init seed, [13] data seed.
+// Model and checkpoint files: llm.c's version 3 (fp32) and 5 (bf16) layouts. 256 little-endian
+// int32 (magic 20240326, version, maxT, V, L, NH, C, Vp), then 16 tensors, all of the version's
+// type, the layers of a kind together. Whoever reads or writes one sees fp32: reading bf16 is
+// exact, writing it rounds to the nearest, ties to even. Header slots that llm.c leaves 0 hold [8]
+// step and, when [9] is 1, [10] fc1 bandwidth, [11] fc2 bandwidth, [12] init seed, [13] data seed.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/tensor.h"
 #include "formats/file_reader.h"
 
 namespace pyllmc {
@@ -51,7 +53,8 @@ struct CheckpointTensor {
 // The tensors in file order: wte wpe ln1w ln1b qkvw qkvb attprojw attprojb ln2w ln2b fcw fcb
 // fcprojw fcprojb lnfw lnfb. Throws UsageError on an impossible config: a dimension outside
 // [1, 2^31), V > Vp, NH not dividing C, or a file of 2^63 bytes or more.
-std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config);
+std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config,
+                                                Precision precision = Precision::fp32);
 
 // A checkpoint opened for reading: its header is valid and agrees with the file's size, which is
 // known before anything is allocated. Non-finite weights are not looked for.
@@ -63,6 +66,7 @@ class CheckpointFile {
   const std::string& path() const { return file_.path(); }
   const Gpt2Config& config() const { return config_; }
   const CheckpointMeta& meta() const { return meta_; }
+  Precision precision() const { return precision_; }
   const std::vector<CheckpointTensor>& tensors() const { return tensors_; }
 
   // Reads `count` elements of a tensor, from element `first` on (layer l of a per_layer tensor
@@ -72,11 +76,13 @@ class CheckpointFile {
   void read_tensor(std::string_view name, float* out, int64_t count, int64_t first = 0) const;
 
  private:
-  CheckpointFile(FileReader file, const Gpt2Config& config, const CheckpointMeta& meta);
+  CheckpointFile(FileReader file, const Gpt2Config& config, const CheckpointMeta& meta,
+                 Precision precision);
 
   FileReader file_;
   Gpt2Config config_;
   CheckpointMeta meta_;
+  Precision precision_;
   std::vector<CheckpointTensor> tensors_;
 };
 
@@ -90,6 +96,7 @@ using TensorSource = std::function<std::span<const float>(int tensor, int64_t la
 // rest has to be 0. Throws UsageError when config, meta or a span's size cannot be written,
 // WriteError when the disk refuses; an older file at `path` then stays as it was.
 void write_checkpoint(const std::string& path, const Gpt2Config& config, const CheckpointMeta& meta,
-                      const TensorSource& source, bool make_parents = false);
+                      const TensorSource& source, bool make_parents = false,
+                      Precision precision = Precision::fp32);
 
 }  // namespace pyllmc

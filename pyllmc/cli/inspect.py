@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def inspect(file: Path, as_json: bool) -> None:
     """Show what a model or checkpoint holds.
 
-    FILE is a model or checkpoint of pyllmc or llm.c (version 3): its shape, step, seeds, the
+    FILE is a model or checkpoint of pyllmc or llm.c (fp32 or bf16): its shape, step, seeds, the
     density of each MLP weight and the share of |W| inside its band. A warning says when the
     weights disagree with the bandwidths in the header. (Token files: `pyllmc data show`.)
 
@@ -39,7 +39,8 @@ def inspect(file: Path, as_json: bool) -> None:
 
 def _print(found: Inspection) -> None:
     h = found.header
-    click.echo(f"{found.path}: GPT-2 checkpoint, llm.c version 3")
+    version = {"fp32": 3, "bf16": 5}[h["precision"]]
+    click.echo(f"{found.path}: GPT-2 checkpoint, llm.c version {version} ({h['precision']})")
     click.echo(
         f"  C = {h['channels']}, L = {h['num_layers']}, NH = {h['num_heads']}, "
         f"maxT = {h['max_seq_len']}, V = {h['vocab_size']}, Vp = {h['padded_vocab_size']}, "

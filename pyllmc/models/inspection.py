@@ -57,7 +57,7 @@ def band_share(weight: np.ndarray, mask: np.ndarray) -> float:
 def inspect_checkpoint(path: Path) -> Inspection:
     """Read a checkpoint and compare its MLP weights with the bandwidths that its header records.
 
-    Raises FormatError when the file is not an llm.c version 3 checkpoint.
+    Raises FormatError when the file is not an llm.c checkpoint.
     """
     from pyllmc import _core
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,8 @@ CONFIG_KEYS = (
 )
 META_KEYS = ("fc1_bandwidth", "fc2_bandwidth", "init_seed", "data_seed")
 SMALL = dict(zip(CONFIG_KEYS, (8, 11, 2, 2, 4, 16), strict=True))
-NO_META = {"step": 0, "has_meta": False} | dict.fromkeys(META_KEYS, 0)
+NO_META = {"step": 0, "has_meta": False, "precision": "fp32"} | dict.fromkeys(META_KEYS, 0)
+VERSIONS = {"fp32": 3, "bf16": 5}
 
 
 def tensor_shapes(config: dict[str, int]) -> dict[str, tuple[int, ...]]:
@@ -46,14 +48,15 @@ def tensor_shapes(config: dict[str, int]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def checkpoint_bytes(config: dict[str, int]) -> int:
-    return HEADER_BYTES + 4 * sum(math.prod(s) for s in tensor_shapes(config).values())
+def checkpoint_bytes(config: dict[str, int], precision: str = "fp32") -> int:
+    size = 2 if precision == "bf16" else 4
+    return HEADER_BYTES + size * sum(math.prod(s) for s in tensor_shapes(config).values())
 
 
-def checkpoint_header(config: dict[str, int], **meta: int) -> np.ndarray:
+def checkpoint_header(config: dict[str, int], precision: str = "fp32", **meta: int) -> np.ndarray:
     """256 words; with bandwidths or seeds in `meta` the header extension is there."""
     header = np.zeros(256, "<u4")
-    header[:2] = 20240326, 3
+    header[:2] = 20240326, VERSIONS[precision]
     header[2:8] = [config[key] % 2**32 for key in CONFIG_KEYS]
     header[8] = meta.get("step", 0)
     if meta.keys() & set(META_KEYS):
@@ -68,27 +71,51 @@ def random_tensors(config: dict[str, int], seed: int = 0) -> dict[str, np.ndarra
     return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes}
 
 
-def checkpoint_file(config: dict[str, int], seed: int = 0, **meta: int) -> bytes:
-    tensors = random_tensors(config, seed).values()
-    return checkpoint_header(config, **meta).tobytes() + b"".join(t.tobytes() for t in tensors)
+def to_bf16(values: np.ndarray) -> np.ndarray:
+    """Finite values to the nearest bf16, as uint16, ties to even: compared with both neighbours."""
+    below = np.asarray(values, "<f4").view("<u4") >> 16  # towards zero
+    exact = values.astype(np.float64)
+    low = (below << 16).view("<f4").astype(np.float64)
+    high = np.where(below & 0x7FFF == 0x7F7F, np.sign(exact) * 2.0**128, 0.0)
+    inside = high == 0
+    high[inside] = ((below[inside] + 1) << 16).view("<f4")
+    up = (abs(high - exact) < abs(exact - low)) | (
+        (abs(high - exact) == abs(exact - low)) & (below % 2 == 1)
+    )
+    return (below + up).astype("<u2")
 
 
-def read_checkpoint(data: bytes) -> tuple[dict[str, int], dict[str, np.ndarray]]:
+def from_bf16(values: np.ndarray) -> np.ndarray:
+    return (values.astype("<u4") << 16).view("<f4")
+
+
+def checkpoint_file(
+    config: dict[str, int], seed: int = 0, precision: str = "fp32", **meta: int
+) -> bytes:
+    tensors = list(random_tensors(config, seed).values())
+    if precision == "bf16":
+        tensors = [to_bf16(tensor) for tensor in tensors]
+    header = checkpoint_header(config, precision, **meta)
+    return header.tobytes() + b"".join(t.tobytes() for t in tensors)
+
+
+def read_checkpoint(data: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     if len(data) < HEADER_BYTES:
         raise ValueError("short header")
     header = [int(word) for word in np.frombuffer(data, "<i4", 256)]
-    if header[:2] != [20240326, 3]:
+    precision = {3: "fp32", 5: "bf16"}.get(header[1])
+    if header[0] != 20240326 or precision is None:
         raise ValueError("magic or version")
     config = dict(zip(CONFIG_KEYS, header[2:8], strict=True))
     if min(config.values()) < 1 or config["vocab_size"] > config["padded_vocab_size"]:
         raise ValueError("dimensions")
     if config["channels"] % config["num_heads"]:
         raise ValueError("heads")
-    if checkpoint_bytes(config) != len(data):
+    if checkpoint_bytes(config, precision) != len(data):
         raise ValueError("size")
     if header[8] < 0 or header[9] not in (0, 1):
         raise ValueError("step or extension")
-    meta = dict(NO_META, step=header[8], has_meta=header[9] == 1)
+    meta = dict(NO_META, step=header[8], has_meta=header[9] == 1, precision=precision)
     if meta["has_meta"]:
         if min(header[10:12]) < 0:
             raise ValueError("bandwidth")
@@ -97,8 +124,12 @@ def read_checkpoint(data: bytes) -> tuple[dict[str, int], dict[str, np.ndarray]]
     tensors, at = {}, HEADER_BYTES
     for name, shape in tensor_shapes(config).items():
         count = math.prod(shape)
-        tensors[name] = np.frombuffer(data, "<f4", count, at).reshape(shape)
-        at += 4 * count
+        if precision == "bf16":
+            tensors[name] = from_bf16(np.frombuffer(data, "<u2", count, at)).reshape(shape)
+            at += 2 * count
+        else:
+            tensors[name] = np.frombuffer(data, "<f4", count, at).reshape(shape)
+            at += 4 * count
     return config | meta, tensors
 
 
