@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyllmc.report.comparisons import Comparison, compare, final_value
 from pyllmc.report.inputs import Arm
 from pyllmc.report.outcomes import Difference, Outcomes, Sample
 from pyllmc.report.panels import Group, kind
@@ -14,24 +15,32 @@ SWEET_SPOT_PERCENT = 1.0
 
 @dataclass(frozen=True)
 class LayerComparison:
-    """FC1 and FC2 banded alone at one bandwidth; `gap` is FC1's final loss minus FC2's."""
+    """FC1 and FC2 banded alone at one bandwidth; `gap` is FC1's final loss minus FC2's.
+
+    `compared` judges the gap among those of all bandwidths (None with one seed).
+    """
 
     bandwidth: int
     density: float
     fc1: Difference
     fc2: Difference
     gap: Sample
+    compared: Comparison | None
 
 
 @dataclass(frozen=True)
 class Additivity:
-    """A run with both bands; `excess` = Δboth − (Δfc1 + Δfc2) in nats, paired by seed."""
+    """A run with both bands; `excess` = Δboth − (Δfc1 + Δfc2) in nats, paired by seed.
+
+    `compared` judges the excess among those of all such runs (None with one seed).
+    """
 
     both: Arm
     delta_fc1: Sample
     delta_fc2: Sample
     delta_both: Sample
     excess: Sample
+    compared: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,12 @@ def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
     """Bandwidths at which FC1 alone and FC2 alone are done and remove something, widest first."""
     single = _single(group)
     base = group.baseline.name
+    pairs_of_arms = {
+        str(width): {one.name: 1.0, other.name: -1.0}
+        for (matrix, width), one in single.items()
+        if matrix == "fc1" and (other := single.get(("fc2", width))) and one.sparse
+    }
+    family = compare(outcomes, pairs_of_arms, final_value(outcomes, base))
     found = []
     for bandwidth in sorted({width for _, width in single}, reverse=True):
         fc1, fc2 = single.get(("fc1", bandwidth)), single.get(("fc2", bandwidth))
@@ -59,22 +74,28 @@ def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
         if not pairs or delta_fc1 is None or delta_fc2 is None:
             continue
         gap = Sample(tuple(one - other for one, other in pairs))
-        found.append(LayerComparison(bandwidth, fc1.density, delta_fc1, delta_fc2, gap))
+        compared = family.comparisons.get(str(bandwidth)) if family else None
+        found.append(LayerComparison(bandwidth, fc1.density, delta_fc1, delta_fc2, gap, compared))
     return found
 
 
 def additivity(group: Group, outcomes: Outcomes) -> list[Additivity]:
     """Runs with both bands for which the two single ones exist, in the order of the matrix."""
-    single = _single(group)
-    found = []
+    single, base = _single(group), group.baseline.name
+    sums = {}
     for arm in group.arms:
-        if kind(arm) != "FC1+FC2" or not arm.sparse:
-            continue
-        fc1 = single.get(("fc1", arm.bands["fc1"].bandwidth))
-        fc2 = single.get(("fc2", arm.bands["fc2"].bandwidth))
-        if fc1 is None or fc2 is None:
-            continue
-        rows = outcomes.paired(arm.name, fc1.name, fc2.name, group.baseline.name)
+        if kind(arm) == "FC1+FC2" and arm.sparse:
+            fc1 = single.get(("fc1", arm.bands["fc1"].bandwidth))
+            fc2 = single.get(("fc2", arm.bands["fc2"].bandwidth))
+            if fc1 is not None and fc2 is not None:
+                sums[arm.name] = (arm, fc1.name, fc2.name)
+    excesses = {
+        name: {name: 1.0, fc1: -1.0, fc2: -1.0, base: 1.0} for name, (_, fc1, fc2) in sums.items()
+    }
+    family = compare(outcomes, excesses, final_value(outcomes, base))
+    found = []
+    for arm, one_name, two_name in sums.values():
+        rows = outcomes.paired(arm.name, one_name, two_name, base)
         if rows:
             found.append(
                 Additivity(
@@ -83,6 +104,7 @@ def additivity(group: Group, outcomes: Outcomes) -> list[Additivity]:
                     Sample(tuple(two - base for _, _, two, base in rows)),
                     Sample(tuple(both - base for both, _, _, base in rows)),
                     Sample(tuple(both - one - two + base for both, one, two, base in rows)),
+                    family.comparisons.get(arm.name) if family else None,
                 )
             )
     return found

@@ -14,14 +14,18 @@ from pyllmc.report.analysis import (
     compare_layers,
     sweet_spots,
 )
+from pyllmc.report.comparisons import Comparison, Family, Verdict
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes, Sample
 from pyllmc.report.panels import Group, bandwidth_text, distinct_labels
 from pyllmc.report.repeats import Repeat
+from pyllmc.report.verdicts import headline, verdict_text
 from pyllmc.report.work import arm_share
 
 
-def in_short(group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> list[str]:
+def in_short(
+    group: Group, outcomes: Outcomes, repeats: Mapping[str, bool], family: Family | None
+) -> list[str]:
     """The few sentences that the rest of the report spells out."""
     experiment = outcomes.experiment
     base = outcomes.final(group.baseline.name)
@@ -46,10 +50,12 @@ def in_short(group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> l
             ends = [("lowest ", ordered[0]), ("highest ", ordered[-1])]
         parts = []
         for word, (_, arm, difference) in ends:
-            change, share = md.difference(difference, seeds)
+            compared = family.comparisons.get(arm.name) if family else None
+            change, share = md.difference(difference, compared)
             density = md.percent(arm.density)
             parts.append(f"{word}{labels[arm.name]} ({change} nats, {share}, at {density} density)")
         lines.append(f"Final losses of the runs with a band: {', '.join(parts)}.")
+    lines += headline(family, labels, name)
     layers = compare_layers(group, outcomes)
     if layers:
         lines.append(_layer_headline(layers, experiment.one_seed))
@@ -78,14 +84,15 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
             [
                 str(row.bandwidth),
                 md.percent(row.density),
-                md.nats(row.fc1.nats, seeds),
-                md.nats(row.fc2.nats, seeds),
-                md.nats(row.gap, seeds),
+                md.nats(row.fc1.nats.mean),
+                md.nats(row.fc2.nats.mean),
+                *_tested(row.gap, row.compared, seeds),
                 _lower(row.gap),
             ]
             for row in layers
         ]
-        header = ["BW", "Density", "Δ FC1 alone", "Δ FC2 alone", "FC1 − FC2", "Lower loss"]
+        header = ["BW", "Density", "Δ FC1 alone", "Δ FC2 alone", "FC1 − FC2"]
+        header += [*(["FC1 is"] if seeds > 1 else []), "Lower loss"]
         blocks += [
             "### Which layer tolerates a band better?",
             "FC1 and FC2 with the same bandwidth keep the same number of weights. Nats a token:",
@@ -99,15 +106,16 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
             [
                 labels[row.both.name],
                 md.percent(row.both.density),
-                md.nats(row.delta_fc1, seeds),
-                md.nats(row.delta_fc2, seeds),
+                md.nats(row.delta_fc1.mean),
+                md.nats(row.delta_fc2.mean),
                 md.signed(row.delta_fc1.mean + row.delta_fc2.mean),
-                md.nats(row.delta_both, seeds),
-                md.nats(row.excess, seeds),
+                md.nats(row.delta_both.mean),
+                *_tested(row.excess, row.compared, seeds),
             ]
             for row in sums
         ]
         header = ["Config", "Density", "Δ FC1", "Δ FC2", "Sum", "Δ both", "Δ both − sum"]
+        header += ["Than the sum"] if seeds > 1 else []
         blocks += [
             "### Do the two bands add up?",
             "Δ both − (Δ FC1 + Δ FC2) in nats a token: 0 if the two costs add, above 0 if the two "
@@ -124,7 +132,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
             if spot.arm is None:
                 rows.append([spot.kind, tried, "none", "-", "-"])
                 continue
-            change = md.difference(spot.difference, seeds)[1]
+            change = md.difference(spot.difference)[1]
             rows.append(
                 [spot.kind, tried, labels[spot.arm.name], md.percent(spot.arm.density), change]
             )
@@ -211,6 +219,19 @@ def expectations(experiment: Experiment, outcomes: Outcomes) -> list[str]:
             md.table(header, rows)]  # fmt: skip
 
 
+def _tested(sample: Sample, compared: Comparison | None, seeds: int) -> list[str]:
+    """A difference, and with several seeds its verdict."""
+    if compared is None:
+        return [md.nats(sample.mean), *(["-"] if seeds > 1 else [])]
+    return [md.nats(compared.nats, compared.half_width), verdict_text(compared)]
+
+
+def _shown(compared: Comparison | None) -> str:
+    if compared is None:
+        return ""
+    return ", not shown" if compared.verdict in (Verdict.NOT_SHOWN, Verdict.AS_GOOD) else ", shown"
+
+
 def _escaped(labels: dict[str, str]) -> dict[str, str]:
     """Labels for running text; tables escape their own cells."""
     return {name: md.escape(label) for name, label in labels.items()}
@@ -236,7 +257,10 @@ def _layer_headline(rows: list[LayerComparison], one_seed: bool) -> str:
     for layer, other in (("FC1", "FC2"), ("FC2", "FC1")):
         won = [row for row in rows if _lower(row.gap) == layer]
         if won:
-            where = [f"{row.bandwidth} (by {abs(row.gap.mean):.4f} nats)" for row in won]
+            where = [
+                f"{row.bandwidth} (by {abs(row.gap.mean):.4f} nats{_shown(row.compared)})"
+                for row in won
+            ]
             every = "every bandwidth tried: " if len(won) == len(rows) > 1 else "bandwidth "
             parts.append(f"{layer} ends lower than {other} at {every}{md.listed(where)}")
     if not parts:
@@ -249,7 +273,7 @@ def _additivity_headline(rows: list[Additivity], labels: dict[str, str], seeds: 
     for row in rows:
         side = "above" if row.excess.mean > 0 else "below"
         amount = f"{abs(row.excess.mean):.4f} nats {side}" if row.excess.mean else "exactly"
-        parts.append(f"{labels[row.both.name]} is {amount} it")
+        parts.append(f"{labels[row.both.name]} is {amount} it{_shown(row.compared)}")
     scope = "" if seeds < 2 else " (means over the seeds)"
     return f"Both layers banded, against the sum of each alone: {'; '.join(parts)}{scope}."
 

@@ -111,7 +111,8 @@ class Experiment:
     .jsonl; the latter may hold fewer runs). `architecture` has max_seq_len, vocab_size,
     num_layers, num_heads, channels, padded_vocab_size, and parameters; `architecture_source` says
     where it was read. `provenance` is printed as it is: nothing in it may differ between two
-    reports of the same files.
+    reports of the same files. `margin` (nats a token), where the matrix file declared one, is by
+    how much a run may be worse and still count as as good.
     """
 
     title: str
@@ -128,6 +129,7 @@ class Experiment:
     expectations: tuple[Expectation, ...] = ()
     published: tuple[Published, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    margin: float | None = None
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""

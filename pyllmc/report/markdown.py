@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from pyllmc.report.comparisons import Comparison
 from pyllmc.report.outcomes import Difference, Sample
 
 _NUMBER = re.compile(r"[-+]?(\d.*|nan|inf)?")
@@ -69,15 +70,26 @@ def mean_sd(sample: Sample | None, seeds: int) -> str:
     return f"{loss(sample.mean)}{spread} (n={sample.n})"
 
 
-def nats(sample: Sample, seeds: int) -> str:
-    """ "+0.0255", or with the 95 % interval of the mean for several seeds."""
-    if seeds < 2 or sample.half_width is None:
-        return signed(sample.mean)
-    return f"{signed(sample.mean)} ± {sample.half_width:.4f}"
+def interval(sample: Sample | None) -> str:
+    """ "2.3840 to 2.3864", the t-based 95 % interval of the mean; "-" for fewer than two values."""
+    if sample is None or sample.half_width is None:
+        return "-"
+    return f"{sample.mean - sample.half_width:.4f} to {sample.mean + sample.half_width:.4f}"
 
 
-def difference(value: Difference | None, seeds: int) -> tuple[str, str]:
-    """A difference in nats and in percent; "-" twice for none."""
+def nats(value: float | None, half_width: float | None = None) -> str:
+    """ "+0.0255", or "+0.0255 ± 0.0031" with an interval; "-" for none."""
+    if value is None:
+        return "-"
+    return signed(value) + ("" if half_width is None else f" ± {half_width:.4f}")
+
+
+def difference(value: Difference | None, compared: Comparison | None = None) -> tuple[str, str]:
+    """A difference in nats and in percent; "-" twice for none. A comparison's estimate and interval
+    take the place of the plain mean."""
+    if compared is not None and compared.nats is not None and value is not None:
+        percent = 100 * compared.nats / value.base.mean
+        return nats(compared.nats, compared.half_width), f"{signed(percent, 2)} %"
     if value is None:
         return "-", "-"
-    return nats(value.nats, seeds), f"{signed(value.percent, 2)} %"
+    return nats(value.nats.mean), f"{signed(value.percent, 2)} %"

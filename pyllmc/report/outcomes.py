@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from dataclasses import dataclass
 from enum import StrEnum
 from numbers import Integral
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, NamedTuple
 
+from pyllmc.report.inference import t_quantile
 from pyllmc.report.inputs import Arm, Experiment, Trial
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Curve = dict[int, float]  # losses by step, steps ascending
-
-# 97.5 % quantiles of Student's t by degrees of freedom; in between the lower one is used, which
-# makes an interval wider, never narrower.
-T_975 = {
-    1: 12.7062, 2: 4.3027, 3: 3.1824, 4: 2.7764, 5: 2.5706, 6: 2.4469, 7: 2.3646, 8: 2.3060,
-    9: 2.2622, 10: 2.2281, 11: 2.2010, 12: 2.1788, 13: 2.1604, 14: 2.1448, 15: 2.1314,
-    16: 2.1199, 17: 2.1098, 18: 2.1009, 19: 2.0930, 20: 2.0860, 25: 2.0595, 30: 2.0423,
-    40: 2.0211, 60: 2.0003, 120: 1.9799,
-}  # fmt: skip
 
 
 class State(StrEnum):
@@ -41,7 +32,8 @@ class State(StrEnum):
 class Outcome:
     """A trial, judged. `why` says in a few words what a state other than done rests on.
 
-    `val`, `train` and `test` are losses by step, as logged.
+    `val`, `train`, `test` and `subset` (the fixed part of the training data) are losses by step, as
+    logged.
     """
 
     trial: Trial
@@ -50,6 +42,7 @@ class Outcome:
     val: Curve
     train: Curve
     test: Curve
+    subset: Curve
 
     @property
     def last_step(self) -> int | None:
@@ -86,7 +79,9 @@ class Sample:
     @property
     def half_width(self) -> float | None:
         """Half the 95 % t interval of the mean, None for one value."""
-        return None if self.sd is None else t_975(self.n - 1) * self.sd / math.sqrt(self.n)
+        return (
+            None if self.sd is None else t_quantile(0.975, self.n - 1) * self.sd / math.sqrt(self.n)
+        )
 
 
 class Spread(NamedTuple):
@@ -140,8 +135,13 @@ class Outcomes:
         return Sample(tuple(curve[max(curve)] for curve in done)) if done else None
 
     def paired(self, *arms: str) -> list[tuple[float, ...]]:
-        """Final losses of `arms`, one tuple a seed for which all are done at the same step."""
-        found = []
+        """Final losses of `arms`, one tuple a seed for which all are done at the same step.
+
+        None at all when one of them diverged under some seed: without it the rest would flatter.
+        """
+        found: list[tuple[float, ...]] = []
+        if any(o.state is State.DIVERGED for arm in arms for o in self.of(arm)):
+            return found
         for seed in self.experiment.seeds:
             cells = [self.at(arm, seed) for arm in arms]
             finals = tuple(cell.final for cell in cells if cell.final is not None)
@@ -150,7 +150,7 @@ class Outcomes:
         return found
 
     def difference(self, arm: str, against: str) -> Difference | None:
-        """Paired by seed; None when no seed has both."""
+        """Paired by seed; None when no seed has both, and when one of them diverged under some."""
         pairs = self.paired(arm, against)
         if not pairs:
             return None
@@ -180,12 +180,6 @@ class Outcomes:
         )
 
 
-def t_975(df: int) -> float:
-    """97.5 % quantile of Student's t with `df` degrees of freedom, never too small."""
-    known = list(T_975)
-    return T_975[known[bisect_right(known, df) - 1]]
-
-
 def curves_of(losses: pd.DataFrame) -> dict[tuple[str, int | None, str], Curve]:
     """A log table as one curve for each run, seed and split."""
     curves: dict[tuple[str, int | None, str], Curve] = {}
@@ -211,9 +205,10 @@ def _judge(arm: Arm, trial: Trial, curves: dict[tuple[str, int | None, str], Cur
     val = curves.get((trial.arm, trial.seed, "val"), {})
     train = curves.get((trial.arm, trial.seed, "train"), {})
     test = curves.get((trial.arm, trial.seed, "test"), {})
+    subset = curves.get((trial.arm, trial.seed, "train_subset"), {})
 
     def outcome(state: State, why: str) -> Outcome:
-        return Outcome(trial, state, why, val, train, test)
+        return Outcome(trial, state, why, val, train, test, subset)
 
     said = f" (recorded as {trial.record}{': ' if trial.message else ''}{trial.message})"
     if trial.record in ("done", "missing", "unrecorded"):

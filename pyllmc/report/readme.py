@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyllmc.report import findings, overview, results
+from pyllmc.report import findings, overview, results, verdicts
 from pyllmc.report import markdown as md
+from pyllmc.report.comparisons import Family, against
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
-from pyllmc.report.panels import Group, groups, key_prefix, panels
+from pyllmc.report.panels import Group, distinct_labels, groups, key_prefix, panels
 from pyllmc.report.repeats import Repeat, check_repeats
 
 _HEADER = "<!-- Written by `pyllmc report`; the next one replaces every change made here. -->"
@@ -22,12 +23,23 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for check in checks:
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
+    families = {
+        group.baseline.name: against(
+            outcomes, [a.name for a in group.arms if a.name not in repeats], group.baseline.name
+        )
+        for group in found
+    }
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
     blocks += [experiment.description]
     if experiment.questions:
         blocks += ["Questions:", md.bullets(experiment.questions)]
-    blocks += ["## In short", md.bullets(findings.in_short(found[0], outcomes, repeats))]
+    blocks += [
+        "## In short",
+        md.bullets(
+            findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
+        ),
+    ]
     blocks += ["## Overview"]
     blocks += overview.architecture(experiment)
     blocks += overview.densities(experiment)
@@ -37,8 +49,8 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
         blocks += _results(group, experiment, outcomes, charts)
     blocks += ["## Summary"]
     for group in found:
-        blocks += _summary(group, outcomes, charts, repeats, only=len(found) == 1)
-    blocks += results.summary_method(len(experiment.seeds))
+        family = families[group.baseline.name]
+        blocks += _summary(group, outcomes, charts, repeats, family, only=len(found) == 1)
     blocks += _analysis(found[0], outcomes, checks)
     blocks += findings.expectations(experiment, outcomes)
     blocks += results.published(experiment, outcomes)
@@ -67,11 +79,13 @@ def _summary(
     outcomes: Outcomes,
     charts: Mapping[str, str],
     repeats: Mapping[str, bool],
+    family: Family | None,
     *,
     only: bool,
 ) -> list[str]:
     blocks = [] if only else [f"### Against {md.escape(group.baseline.label)}"]
-    blocks += results.summary(group, outcomes, repeats)
+    blocks += results.summary(group, outcomes, repeats, family)
+    blocks += verdicts.method(family, outcomes.experiment, distinct_labels(group.arms))
     blocks += _image(charts, density_key(group, outcomes.experiment), "Final loss against density")
     return blocks
 

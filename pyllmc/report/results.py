@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
+from pyllmc.report.comparisons import Family
 from pyllmc.report.inputs import Arm, Experiment, Published
 from pyllmc.report.outcomes import Outcome, Outcomes, State
 from pyllmc.report.panels import Group, Panel, bandwidth_text, distinct_labels
+from pyllmc.report.verdicts import verdict_text
 
 # A longer table is thinned; `pyllmc parse` has every row.
 MAX_ROWS = 21
@@ -36,40 +38,38 @@ def by_step(panel: Panel, outcomes: Outcomes, seeds: int) -> list[str]:
     return blocks + ([" ".join(notes)] if notes else [])
 
 
-def summary(group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> list[str]:
-    """Config | bandwidth | density | final loss | Δ, one row an arm."""
+def summary(
+    group: Group, outcomes: Outcomes, repeats: Mapping[str, bool], family: Family | None
+) -> list[str]:
+    """Config | bandwidth | density | final loss | Δ, one row an arm; with several seeds the final
+    loss's interval and a verdict on Δ too."""
     seeds = len(outcomes.experiment.seeds)
     labels = distinct_labels((group.baseline, *group.arms))
     tested = any(outcomes.test(arm.name) for arm in (group.baseline, *group.arms))
     rows = []
     for arm in (group.baseline, *group.arms):
-        difference = None
+        difference = compared = None
         if arm is not group.baseline:
             difference = outcomes.difference(arm.name, group.baseline.name)
+            compared = family.comparisons.get(arm.name) if family else None
+        final = outcomes.final(arm.name)
         rows.append(
             [
                 labels[arm.name],
                 bandwidth_text(arm),
                 md.percent(arm.density),
-                md.mean_sd(outcomes.final(arm.name), seeds),
-                *md.difference(difference, seeds),
+                md.mean_sd(final, seeds),
+                *([md.interval(final)] if seeds > 1 else []),
+                *md.difference(difference, compared),
+                *([verdict_text(compared)] if seeds > 1 else []),
                 *([md.mean_sd(outcomes.test(arm.name), seeds)] if tested else []),
                 _remark(arm, group, outcomes, repeats),
             ]
         )
-    header = ["Config", "BW", "Density", "Final val loss", "Δ vs baseline (nats)", "Δ (%)"]
+    header = ["Config", "BW", "Density", "Final val loss"]
+    header += ["95 % interval"] if seeds > 1 else []
+    header += ["Δ vs baseline (nats)", "Δ (%)", *(["Verdict"] if seeds > 1 else [])]
     return [md.table([*header, *(["Test loss"] if tested else []), "Note"], rows)]
-
-
-def summary_method(seeds: int) -> list[str]:
-    """How the numbers of several seeds were made."""
-    if seeds < 2:
-        return []
-    return [
-        "Final val loss: mean ± sample standard deviation over n seeds. Δ: mean of the differences "
-        "paired by seed, ± half of its 95 % t interval (which takes the differences as "
-        "independent and normal). No verdicts are drawn from them."
-    ]
 
 
 def what_happened(outcomes: Outcomes) -> list[str]:
@@ -86,7 +86,10 @@ def what_happened(outcomes: Outcomes) -> list[str]:
             for o in trouble
         ]
         blocks.append(md.table(header, rows))
-        blocks.append("These runs are left out of every comparison above.")
+        rule = "These runs are left out of every comparison above"
+        if several and any(o.state is State.DIVERGED for o in trouble):
+            rule += ", except that one that diverged counts as infinitely bad"
+        blocks.append(f"{rule}.")
     else:
         blocks.append(f"All {len(outcomes.all)} runs finished.")
     counts = outcomes.experiment.losses.attrs.get("counts", {})

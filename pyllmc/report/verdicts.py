@@ -1,0 +1,125 @@
+"""Comparisons over several seeds in words: verdicts, the method, and how weak a design is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pyllmc.report import markdown as md
+from pyllmc.report.comparisons import POWER, TOO_WIDE, Comparison, Family, Verdict
+from pyllmc.report.inputs import Experiment
+
+
+def verdict_text(compared: Comparison | None) -> str:
+    """The verdict, with the count of seeds where there is no interval; "-" for no comparison."""
+    if compared is None:
+        return "-"
+    if compared.half_width is not None:
+        return compared.verdict.value
+    parts = [f"worse in {compared.worse} of {compared.seeds} seeds"]
+    if compared.diverged:
+        parts.append(f"diverged in {compared.diverged}")
+    if compared.other_diverged:
+        parts.append(f"what it is compared with in {compared.other_diverged}")
+    return f"{compared.verdict.value} (by count: {', '.join(parts)})"
+
+
+def headline(family: Family | None, labels: Mapping[str, str], baseline: str) -> list[str]:
+    """One sentence with every verdict of a family; labels are those of its comparisons."""
+    if family is None:
+        return []
+    parts = []
+    for verdict in Verdict:
+        names = family.having(verdict)
+        if names:
+            parts.append(f"{verdict.value}: {md.listed([labels[name] for name in names])}")
+    text = f"Over {family.seeds} seeds, against {baseline}: {'; '.join(parts)}."
+    if family.smallest_shown is not None:
+        text += (
+            f" A difference below {family.smallest_shown:.4f} nats could not have been shown; a "
+            f"true one of {family.detectable:.4f} nats would have been, with probability "
+            f"{POWER:g}, for each run."
+        )
+    return [text]
+
+
+def method(family: Family | None, experiment: Experiment, labels: Mapping[str, str]) -> list[str]:
+    """The paragraph under a table of comparisons: how its numbers were made, what they assume and
+    what the design could have shown."""
+    if experiment.one_seed:
+        return []
+    if family is None:
+        return ["No seed has both the baseline and another run, so no difference could be judged."]
+    m, found = len(family.comparisons), family.intervals
+    parts = [
+        "Final val loss: mean ± sample standard deviation over n seeds, with the t-based 95 % "
+        "interval of the mean."
+    ]
+    if found is None:
+        parts.append(
+            "No interval could be made for a difference: too few runs finished. Verdicts count "
+            "seeds (sign test)."
+        )
+    else:
+        parts.append(
+            "Differences: loss = run + seed + residual, fitted to all runs together, so that every "
+            f"seed is a block; residual standard deviation {found.residual_sd:.4f} nats on "
+            f"{found.df} degrees of freedom. The ± of {_count(len(found.estimates))} hold "
+            f"simultaneously at {100 * found.level:.4g} % (Dunnett; critical value "
+            f"{found.critical:.3f}, multivariate t). Verdicts: shown better or worse where the "
+            "interval leaves out 0, else not shown, which is not a proof of equality."
+        )
+        parts.append(_margin(experiment.margin))
+        parts.append(
+            f"**Smallest difference this design could have shown: {family.smallest_shown:.4f} "
+            "nats**, observed (half the widest interval; a true difference of that size is found "
+            f"about every other time); a true difference of {family.detectable:.4f} nats is found "
+            f"with {100 * POWER:g} % power, for each comparison by itself."
+        )
+        parts.append(
+            "Assumed: residuals independent, normal and equally large in every run; the seeds "
+            "stand for those that could have been drawn; the data and the settings are these only."
+        )
+    wide = [labels[name] for name, c in family.comparisons.items() if c.own_spread]
+    if wide:
+        parts.append(
+            f"{md.listed(wide)}: the spread over the seeds is more than {TOO_WIDE:g} times "
+            f"what the model says of all, so the ± is that run's own (paired t at 0.05/{m})."
+        )
+    if any(c.half_width is None for c in family.comparisons.values()):
+        parts.append(
+            "A diverged run counts as infinitely bad: its differences have no mean and no "
+            "interval, and are judged by the number of seeds in which they are above 0 "
+            f"(two-sided sign test at 0.05/{m}; with {family.seeds} seeds the smallest "
+            f"possible p is {2 * 0.5**family.seeds:.3g})."
+        )
+    if experiment.seeds and family.seeds <= 3:
+        parts.append(_weak(family))
+    return [" ".join(part for part in parts if part)]
+
+
+def _weak(family: Family) -> str:
+    text = f"**{'Two' if family.seeds == 2 else 'Three'} seeds are weak evidence:**"
+    if family.intervals is not None and len(family.intervals.estimates) == 1:
+        return (
+            f"{text} the spread of the difference is estimated from {family.seeds} numbers, and "
+            "the interval is as wide as it must be for that."
+        )
+    return (
+        f"{text} whether the residuals are alike in every run, on which the intervals rest, cannot "
+        "be checked, and the seeds' own spread is hardly known."
+    )
+
+
+def _margin(margin: float | None) -> str:
+    if margin is None:
+        return (
+            'No margin was declared in the matrix file, so no run is called "as good as" another.'
+        )
+    return (
+        f'"As good as": the interval ends below the margin of {margin:g} nats that the matrix file '
+        "declares."
+    )
+
+
+def _count(m: int) -> str:
+    return "the one comparison" if m == 1 else f"all {m} comparisons"
