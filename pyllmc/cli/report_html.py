@@ -1,0 +1,110 @@
+"""Reads what report.html shows beyond the README: records, speed, memory and weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pyllmc.errors import PyllmcError
+from pyllmc.experiments.matrix import Cell as MatrixCell
+from pyllmc.experiments.matrix import Matrix
+
+if TYPE_CHECKING:
+    from pyllmc.report.html.inputs import Evidence, Weights
+    from pyllmc.report.inputs import Experiment
+
+_MATRICES = {"fc1": "fcw", "fc2": "fcprojw"}
+
+
+def write_page(matrix: Matrix, experiment: Experiment, logs: Path | None, readme: Path) -> None:
+    """Writes report.html beside the README, or says on stderr why there is none."""
+    try:
+        from pyllmc.report.html.write import FILE_NAME, write_html
+
+        write_html(experiment, load_evidence(matrix, experiment, logs), readme)
+    except ImportError as error:
+        click.echo(
+            f"report.html was not written: {error.name} is not installed "
+            "(pip install 'pyllmc[report]')",
+            err=True,
+        )
+        return
+    click.echo(f"{FILE_NAME} beside it opens in any browser, offline", err=True)
+
+
+def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = None) -> Evidence:
+    """Speed, memory, records and weights of the matrix's cells; `logs` as in load_experiment.
+
+    Records stay away with `logs`: they are about other logs. A checkpoint that cannot be read is
+    named with the reason. Raises FormatError for a spoiled record.
+    """
+    from pyllmc.experiments.state import read_json
+    from pyllmc.report.html.inputs import Cell, Evidence
+
+    speeds = _speeds(matrix, logs)
+    memory = {(t.arm, t.seed): t.settings.get("memory_bytes") for t in experiment.trials}
+    cells = []
+    for cell in matrix.cells():
+        key = (cell.run.name, cell.seed)
+        folder = matrix.cell_dir(cell.run, cell.seed)
+        here = logs is None
+        cells.append(
+            Cell(
+                *key,
+                speeds.get(key),
+                memory.get(key),
+                (read_json(folder / "config.json") if here else None) or {},
+                (read_json(folder / "state.json") if here else None) or {},
+            )
+        )
+    weights: dict[str, Weights] = {}
+    for cell in matrix.cells() if logs is None else ():
+        if cell.run.name not in weights and (found := _weights(matrix, cell)) is not None:
+            weights[cell.run.name] = found
+    names = [run.name for run in matrix.runs if run.name in weights]
+    return Evidence(tuple(cells), tuple(weights[name] for name in names))
+
+
+def _speeds(matrix: Matrix, logs: Path | None) -> dict[tuple[str, int | None], float]:
+    """Median tokens a second of every cell whose .jsonl has them."""
+    from numbers import Integral
+
+    from pyllmc.logs import LogFile, full_log, read_log_files
+
+    files = []
+    for cell in matrix.cells():
+        log = matrix.log_path(cell.run, cell.seed)
+        path = full_log(log if logs is None else logs / log.name)
+        if path.is_file():
+            files.append(LogFile(path, cell.run.name, cell.seed))
+    rows = read_log_files(files, full=True).dropna(subset=["tokens_per_second"])
+    return {
+        (str(run), int(seed) if isinstance(seed, Integral) else None): float(values.median())
+        for (run, seed), values in rows.groupby(["run", "seed"], observed=True, dropna=False)[
+            "tokens_per_second"
+        ]
+    }
+
+
+def _weights(matrix: Matrix, cell: MatrixCell) -> Weights | None:
+    from pyllmc import _core
+    from pyllmc.report.html.blocks import weight_map
+    from pyllmc.report.html.inputs import Weights
+
+    path = matrix.checkpoint_path(cell.run, cell.seed)
+    if not path.is_file():
+        return None
+    try:
+        _, tensors = _core.read_checkpoint(str(path))
+    except PyllmcError as error:
+        problem = str(error).replace(str(path), path.name)
+        return Weights(cell.run.name, cell.seed, path.name, problem=problem)
+    maps = [
+        weight_map(name, layer, weight)
+        for layer in range(len(tensors["fcw"]))
+        for name, tensor in _MATRICES.items()
+        for weight in (tensors[tensor][layer],)
+    ]
+    return Weights(cell.run.name, cell.seed, path.name, tuple(maps))

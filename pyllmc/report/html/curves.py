@@ -1,0 +1,90 @@
+"""Curves of several seeds as mean and range, thinned to what a screen can show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pyllmc.report.outcomes import Curve
+
+# More points than pixels only make the file larger.
+MAX_POINTS = 2000
+
+
+class Spread(NamedTuple):
+    """Mean and range over the seeds by step, and of how many seeds at most."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    seeds: int
+
+
+def spread(curves: Sequence[Curve]) -> Spread:
+    """Mean and range of `curves` at every step that any of them has, at most MAX_POINTS steps."""
+    curves = [curve for curve in curves if curve]
+    steps = np.unique(np.concatenate([np.array([], np.int64), *map(_steps, curves)]))
+    count, total = np.zeros(len(steps)), np.zeros(len(steps))
+    low, high = np.full(len(steps), np.inf), np.full(len(steps), -np.inf)
+    for curve in curves:
+        at = np.searchsorted(steps, _steps(curve))
+        values = np.fromiter(curve.values(), np.float64, len(curve))
+        count[at] += 1
+        total[at] += values
+        low[at] = np.minimum(low[at], values)
+        high[at] = np.maximum(high[at], values)
+    kept = thinned(low, high, MAX_POINTS)
+    with np.errstate(invalid="ignore"):
+        mean = total / count
+    return Spread(steps[kept], mean[kept], low[kept], high[kept], len(curves))
+
+
+def thinned(low: np.ndarray, high: np.ndarray, limit: int) -> np.ndarray:
+    """Indices of at most `limit` points: the first, the last, and of each stretch in between the
+    lowest and the highest, so that no spike is lost."""
+    n = len(low)
+    if n <= limit:
+        return np.arange(n)
+    edges = np.linspace(1, n - 1, (limit - 2) // 2 + 1).astype(np.int64)
+    kept = {0, n - 1}
+    for start, end in pairwise(edges.tolist()):
+        kept.add(start + int(np.argmin(low[start:end])))
+        kept.add(start + int(np.argmax(high[start:end])))
+    return np.array(sorted(kept), np.int64)
+
+
+def after_start(spreads: Sequence[Spread], *, around_zero: bool = False) -> list[float] | None:
+    """A y-range for the later part of the curves: the first losses dwarf every difference."""
+    found: list[np.ndarray] = []
+    for one in spreads:
+        if len(one.steps):
+            later = one.steps >= max(one.steps[-1] * 0.1, one.steps[min(1, len(one.steps) - 1)])
+            found += [one.low[later], one.high[later]]
+    values = np.concatenate([np.array([], np.float64), *found])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return None
+    low, high = float(values.min()), float(values.max())
+    if around_zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    margin = 0.06 * (high - low) or 0.01
+    return [low - margin, high + margin]
+
+
+def numbers(values: Any) -> list[float | int | None]:
+    """For JSON, which knows no NaN: 7 digits, None for what is not finite."""
+    return [_number(value) for value in np.asarray(values).tolist()]
+
+
+def _number(value: float) -> float | int | None:
+    if isinstance(value, int):
+        return value
+    return float(f"{value:.7g}") if np.isfinite(value) else None
+
+
+def _steps(curve: Curve) -> np.ndarray:
+    return np.fromiter(curve, np.int64, len(curve))

@@ -1,0 +1,199 @@
+"""What report.html holds, read without a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from pyllmc.cli import main
+from pyllmc.report.html.blocks import BLOCKS, weight_map
+from pyllmc.report.html.curves import spread, thinned
+from pyllmc.report.html.page import script_json
+from pyllmc.report.html.readme_parts import readme_parts
+
+ARMS = ["dense", "fc1_bw16", "fc2_bw16", "boom"]
+
+
+def run(folder: Path) -> Result:
+    return CliRunner().invoke(main, ["report", str(folder)])
+
+
+class Page(HTMLParser):
+    """The tags of a page, the text of its scripts, and what its images and links point to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.scripts: list[str] = []
+        self.outside: list[str] = []
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self._in_script = tag == "script"
+        if self._in_script:
+            self.scripts.append("")
+        self.ids += [found["id"]] if found.get("id") else []
+        for key in ("src", "href"):
+            if key in found and not str(found[key]).startswith("#"):
+                self.outside.append(str(found[key]))
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            self.scripts[-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_script = False
+
+
+@pytest.fixture(scope="module")
+def text(seeded: Path) -> str:
+    return (seeded / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def data(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', text)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_page_is_one_file_that_loads_nothing(text: str) -> None:
+    page = Page(text)
+    assert page.outside == []
+    assert "img" not in page.tags
+    assert len(page.scripts) == 3  # data, plotly, our own: no name ended one of them
+    assert "default-src 'none'" in text
+    assert len(page.ids) == len(set(page.ids))
+
+
+def test_same_files_give_the_same_bytes(seeded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    shutil.copytree(seeded, folder, ignore=shutil.ignore_patterns("report.html", "charts"))
+    assert run(folder).exit_code == 0
+    assert (folder / "report.html").read_bytes() == (seeded / "report.html").read_bytes()
+
+
+def test_every_chart_is_there_with_its_table(text: str, data: dict[str, Any]) -> None:
+    keys = [chart["key"] for chart in data["charts"]]
+    assert keys == ["loss", "difference", "density", "forest", "gap", "speed", "memory"]
+    for key in keys:
+        assert re.search(rf'<div class="plot" id="chart-{key}">.*?<table>', text, re.DOTALL)
+    assert [len(maps) for maps in data["weights"]] == [4, 4, 4]
+
+
+def test_curves_show_every_arm_and_at_most_2000_points(data: dict[str, Any]) -> None:
+    loss = data["charts"][0]
+    for view in ("validation", "training"):
+        traces = [trace for trace in loss["traces"] if trace["meta"]["view"] == view]
+        lines = [trace for trace in traces if not trace["meta"].get("band")]
+        bands = [trace for trace in traces if trace["meta"].get("band")]
+        assert [trace["meta"]["arm"] for trace in lines] == ARMS
+        assert [trace["meta"]["arm"] for trace in bands] == ARMS
+        assert all(1 < len(trace["x"]) <= 2000 for trace in lines)
+        assert lines[-1]["y"][-1] is None  # the step at which it diverged
+
+
+def test_forest_and_density_have_intervals_but_not_for_what_diverged(
+    data: dict[str, Any],
+) -> None:
+    charts = {chart["key"]: chart for chart in data["charts"]}
+    for key, axis, arms in (("forest", "error_x", ARMS[1:3]), ("density", "error_y", ARMS[:3])):
+        points = [t for t in charts[key]["traces"] if not t["meta"].get("dots")]
+        assert [point["meta"]["arm"] for point in points] == arms
+        assert all(point[axis]["visible"] and point[axis]["array"][0] > 0 for point in points)
+
+
+def test_every_run_tells_its_command_and_commit(text: str) -> None:
+    records = text.split("<h2>Every run</h2>", 1)[1]
+    assert records.count('<details class="run">') == 4
+    for seed in (1, 2, 3):
+        assert f"seed {seed}: train_banded --init-seed {seed}" in records
+    assert records.count("c0ffee") == 4  # the same for all seeds: told once a run
+    assert "-a &lt;/script&gt;\n+b" in records
+
+
+def test_checkpoint_that_cannot_be_read_is_named(text: str) -> None:
+    assert re.search(r"Diverges, seed 2: no picture, ckpt_boom_s2.bin has 16 bytes", text)
+
+
+def test_without_plotly_the_readme_is_written_and_the_way_told(
+    seeded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "plain"
+    shutil.copytree(seeded, folder, ignore=shutil.ignore_patterns("report.html", "README.md"))
+    monkeypatch.setitem(sys.modules, "plotly.offline", None)
+    result = run(folder)
+    assert result.exit_code == 0
+    assert (folder / "README.md").is_file()
+    assert not (folder / "report.html").exists()
+    assert "report.html was not written: plotly" in result.stderr
+    assert "pip install 'pyllmc[report]'" in result.stderr
+
+
+def test_thinned_curve_keeps_ends_and_spikes() -> None:
+    low = np.zeros(100_000)
+    high = np.ones(100_000)
+    low[40_001], high[70_007] = -5, 9
+    kept = thinned(low, high, 2000)
+    assert len(kept) <= 2000
+    assert {0, 40_001, 70_007, 99_999} <= set(kept.tolist())
+    assert thinned(low[:2000], high[:2000], 2000).tolist() == list(range(2000))
+
+
+def test_spread_is_mean_and_range_where_seeds_have_a_step() -> None:
+    found = spread([{0: 1.0, 10: 4.0}, {0: 3.0}, {}])
+    assert found.steps.tolist() == [0, 10]
+    assert found.mean.tolist() == [2.0, 4.0]
+    assert (found.low.tolist(), found.high.tolist()) == ([1.0, 4.0], [3.0, 4.0])
+    assert found.seeds == 2
+
+
+def test_weight_map_is_empty_only_where_every_weight_is_0() -> None:
+    weight = np.zeros((130, 70), np.float32)
+    weight[0, 0], weight[129, 69] = -1e-6, 2.0
+    found = weight_map("fc1", 0, weight)
+    assert found.levels.shape == (BLOCKS, BLOCKS)
+    assert found.levels[0, 0] == 1
+    assert found.levels[-1, -1] == 255
+    assert np.count_nonzero(found.levels) == 2
+    assert found.nonzero == 2 / weight.size
+    assert found.top == pytest.approx(2.0 / (3 * 2))  # the last block is 3 rows by 2 columns
+
+
+def test_weight_map_of_a_small_weight_shows_every_entry() -> None:
+    found = weight_map("fc2", 1, np.array([[1.0, -0.5], [np.nan, 0.0]]))
+    assert found.levels.tolist() == [[255, 128], [0, 0]]
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    value = {"</script>": ["<!--", "ü"]}
+    written = script_json(value)
+    assert "<" not in written
+    assert json.loads(written) == value
+
+
+def test_readme_keeps_its_words_and_loses_its_pictures() -> None:
+    first, rest = readme_parts(
+        "<!-- x -->\n\n# A\n\n> **Stop** (see [What](#what-happened))\n\n## In short\n\n* b\n\n"
+        "## Results\n\n![c](charts/c.png)\n\n[The same as SVG](charts/c.svg)\n\n"
+        "| R | N |\n| - | -: |\n| <i> | 1 |\n\n## What happened\n\nAll.\n"
+    )
+    assert "<strong>Stop</strong>" in first
+    assert "<li>b</li>" in first
+    assert "charts/" not in rest
+    assert "SVG" not in rest
+    assert '<h2 id="what-happened">' in rest
+    assert '<td class="w">&lt;i&gt;</td>\n<td class="n">1</td>' in rest
