@@ -64,9 +64,12 @@ def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[st
         raise FormatError(
             f"{where} has no losses of {folder}'s runs: run `pyllmc matrix run {folder}` first."
         )
+    from pyllmc.cli.report_html import write_page
     from pyllmc.report.write import write_report
 
-    click.echo(write_report(experiment, matrix.out))
+    readme = write_report(experiment, matrix.out)
+    write_page(matrix, experiment, logs, readme)
+    click.echo(readme)
 
 
 def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
