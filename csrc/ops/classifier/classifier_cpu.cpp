@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/gemm.h"
+#include "core/panels.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "ops/classifier/classifier.h"
@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
 constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
 constexpr int64_t kMinChunk = 64, kMaxChunk = 512;
+constexpr int64_t kTurnedRows = 16;         // of dwte that are turned from dwte^T at once
 constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
@@ -26,16 +27,14 @@ struct Cut {
     groups = std::min(kGroups, tiles);
   }
   int64_t group_begin(int64_t group) const { return group * tiles / groups; }
-  // Tiles of logits that are kept at a time. The backward pass needs all; the loss alone needs no
-  // more than there are threads.
-  int64_t kept_tiles(int threads, bool gradients) const {
-    return gradients ? tiles : std::min<int64_t>(tiles, threads);
-  }
 };
 
 // Parts of the workspace for one chunk.
 struct Scratch {
-  int64_t kept_tiles;   // of logits: all of them, or one per thread
+  Unit* x;             // the chunk's rows of x, packed
+  Unit* x_transposed;  // the same as columns; gradients only
+  float* own;          // of each thread: packed operands and a part of dwte
+  int64_t own_floats;
   float* logits;        // tile by tile, (rows, tile columns) each
   float* tile_max;      // (tiles, chunk)
   float* tile_sum;      // (tiles, chunk): sum of exp(logit - tile_max)
@@ -67,25 +66,65 @@ PYLLMC_SIMD void exponentials(float* row, int64_t n, float* max_out, float* sum_
   *sum_out = sum16(sums);
 }
 
+int64_t rounded(int64_t floats) { return ceil_div(floats, kLanes) * kLanes; }
+
+// Units of a chunk's x^T; a last chunk with fewer rows needs no more.
+int64_t transposed_units(const PanelEngine& engine, const Cut& cut, int64_t C) {
+  return engine.a_units(C, cut.chunk);
+}
+
+PYLLMC_SIMD void add(float* out, const float* values, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
+}
+
 PYLLMC_SIMD void multiply(float* row, int64_t n, float factor) {
   for (int64_t c = 0; c < n; ++c) row[c] *= factor;
 }
 
+// Floats that a thread needs of its own: packed rows of wte, then packed logits, then dwte^T.
+struct OwnCut {
+  int64_t wte, logits, dwte;
+  OwnCut(const PanelEngine& engine, int64_t chunk, int64_t C, bool gradients)
+      : wte(std::max(engine.b_units(C, kTileVocab), gradients ? engine.b_units(kTileVocab, C) : 0)),
+        logits(gradients ? std::max(engine.a_units(chunk, kTileVocab),
+                                    engine.b_units(chunk, kTileVocab))
+                         : 0),
+        dwte(gradients ? C * kTileVocab + kTurnedRows * C : 0) {}
+  int64_t floats() const { return rounded(wte) + rounded(logits) + rounded(dwte); }
+};
+
 class Chunk {
  public:
-  Chunk(const ClassifierArgs& args, const Cut& cut, const Scratch& scratch, int64_t begin)
-      : a_(args),
+  Chunk(const Context& context, const ClassifierArgs& args, const Cut& cut, const Scratch& scratch,
+        int64_t begin)
+      : engine_(PanelEngine::get(context.precision)),
+        a_(args),
         cut_(cut),
         s_(scratch),
         begin_(begin),
-        rows_(std::min(cut.chunk, args.x.dim(0) - begin)) {}
+        rows_(std::min(cut.chunk, args.x.dim(0) - begin)) {
+    const int64_t C = a_.x.dim(1), panel_rows = engine_.tile_rows();
+    const float* x = a_.x.data() + begin_ * C;
+    parallel_for(context.threads, ceil_div(rows_, panel_rows), [&](int64_t panel, int) {
+      const int64_t row = panel * panel_rows;
+      engine_.pack_a(x + row * C, C, std::min(panel_rows, rows_ - row), C,
+                     s_.x + panel * engine_.a_panel_units(C));
+    });
+    if (!a_.dx) return;
+    parallel_for(context.threads, ceil_div(C, panel_rows), [&](int64_t panel, int) {
+      const int64_t c = panel * panel_rows;
+      engine_.pack_a_transposed(x + c, C, std::min(panel_rows, C - c), rows_,
+                                s_.x_transposed + panel * engine_.a_panel_units(rows_));
+    });
+  }
 
   // Logits of one tile, its maxima and sums of exponentials, and the targets that fall into it.
   void tile_forward(int64_t tile, int thread) const {
     const int64_t C = a_.x.dim(1), first = tile * kTileVocab, cols = columns(tile);
     float* logits = tile_logits(tile, thread);
-    gemm(Trans::no, Trans::yes, rows_, cols, C, a_.x.data() + begin_ * C, C,
-         a_.wte.data() + first * C, C, 0.0f, logits, cols);
+    Unit* wte = own(thread);
+    engine_.pack_b_transposed(a_.wte.data() + first * C, C, C, cols, wte);
+    product(s_.x, rows_, C, wte, cols, logits, cols, false);
     for (int64_t r = 0; r < rows_; ++r) {
       float* row = logits + r * cols;
       const int64_t target = a_.targets.data()[begin_ + r] - first;
@@ -118,7 +157,7 @@ class Chunk {
   }
 
   // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dwte and dx.
-  void tile_backward(int64_t tile, int64_t group) const {
+  void tile_backward(int64_t tile, int64_t group, int thread) const {
     const int64_t C = a_.x.dim(1), first = tile * kTileVocab, cols = columns(tile);
     float* g = tile_logits(tile, 0);
     for (int64_t r = 0; r < rows_; ++r) {
@@ -130,10 +169,24 @@ class Chunk {
       multiply(row, cols, factor);
       if (label >= first && label < first + cols) row[label - first] -= a_.scale;
     }
-    gemm(Trans::yes, Trans::no, cols, C, rows_, g, cols, a_.x.data() + begin_ * C, C, 1.0f,
-         a_.dwte.data() + first * C, C);
-    gemm(Trans::no, Trans::no, rows_, C, cols, g, cols, a_.wte.data() + first * C, C,
-         tile == cut_.group_begin(group) ? 0.0f : 1.0f, s_.dx_part + group * cut_.chunk * C, C);
+    const OwnCut cut(engine_, cut_.chunk, C, true);
+    Unit* wte = own(thread);
+    Unit* packed = wte + rounded(cut.wte);
+    auto* sums = reinterpret_cast<float*>(packed + rounded(cut.logits));
+
+    engine_.pack_a(g, cols, rows_, cols, packed);
+    engine_.pack_b(a_.wte.data() + first * C, C, cols, C, wte);
+    product(packed, rows_, cols, wte, C, s_.dx_part + group * cut_.chunk * C, C,
+            tile != cut_.group_begin(group));
+
+    engine_.pack_b(g, cols, rows_, cols, packed);
+    product(s_.x_transposed, C, rows_, packed, cols, sums, cols, false);
+    float* turned = sums + C * kTileVocab;
+    for (int64_t v = 0; v < cols; v += kTurnedRows) {
+      const int64_t n = std::min(kTurnedRows, cols - v);
+      transpose(sums + v, cols, C, n, turned, C);
+      add(a_.dwte.data() + (first + v) * C, turned, n * C);
+    }
   }
 
   void rows_backward(int64_t begin, int64_t end) const {
@@ -149,12 +202,25 @@ class Chunk {
   }
 
  private:
+  // out (rows, cols) (+)= a (rows, k) b (k, cols), both packed.
+  void product(const Unit* a, int64_t rows, int64_t k, const Unit* b, int64_t cols, float* out,
+               int64_t ld, bool accumulate) const {
+    const int64_t width = engine_.tile_cols();
+    for (int64_t col = 0; col < cols; col += width) {
+      engine_.multiply(a, engine_.a_panel_units(k), rows, 0, engine_.units(k),
+                       b + col / width * engine_.b_panel_units(k), std::min(width, cols - col),
+                       out + col, ld, accumulate);
+    }
+  }
+  Unit* own(int thread) const {
+    return reinterpret_cast<Unit*>(s_.own + thread * s_.own_floats);
+  }
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
   float* tile_logits(int64_t tile, int thread) const {
-    const int64_t slot = s_.kept_tiles == cut_.tiles ? tile : thread;
-    return s_.logits + slot * cut_.chunk * kTileVocab;
+    return s_.logits + (a_.dx ? tile : thread) * cut_.chunk * kTileVocab;
   }
 
+  const PanelEngine& engine_;
   const ClassifierArgs& a_;
   const Cut& cut_;
   const Scratch& s_;
@@ -169,12 +235,17 @@ Loss run(const Context& context, const ClassifierArgs& a) {
       context.scratch("classifier", classifier_workspace(context, M, C, a.vocab, gradients));
   const auto take = [&at](int64_t floats) {
     float* start = at;
-    at += ceil_div(floats, kLanes) * kLanes;
+    at += rounded(floats);
     return start;
   };
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const auto take_units = [&](int64_t units) { return reinterpret_cast<Unit*>(take(units)); };
   Scratch scratch{};
-  scratch.kept_tiles = cut.kept_tiles(context.threads, gradients);
-  scratch.logits = take(scratch.kept_tiles * cut.chunk * kTileVocab);
+  scratch.x = take_units(engine.a_units(cut.chunk, C));
+  if (gradients) scratch.x_transposed = take_units(transposed_units(engine, cut, C));
+  scratch.own_floats = OwnCut(engine, cut.chunk, C, gradients).floats();
+  scratch.own = take(context.threads * scratch.own_floats);
+  scratch.logits = take((gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab);
   scratch.tile_max = take(cut.tiles * cut.chunk);
   scratch.tile_sum = take(cut.tiles * cut.chunk);
   scratch.target_logit = take(cut.chunk);
@@ -183,16 +254,16 @@ Loss run(const Context& context, const ClassifierArgs& a) {
 
   Loss total;
   for (int64_t begin = 0; begin < M; begin += cut.chunk) {
-    const Chunk chunk(a, cut, scratch, begin);
+    const Chunk chunk(context, a, cut, scratch, begin);
     parallel_for(context.threads, cut.tiles,
                  [&](int64_t tile, int thread) { chunk.tile_forward(tile, thread); });
     const Loss loss = chunk.rows_forward();
     total.sum += loss.sum;
     total.count += loss.count;
     if (!gradients) continue;
-    parallel_for(context.threads, cut.groups, [&](int64_t group, int) {
+    parallel_for(context.threads, cut.groups, [&](int64_t group, int thread) {
       for (int64_t t = cut.group_begin(group); t < cut.group_begin(group + 1); ++t) {
-        chunk.tile_backward(t, group);
+        chunk.tile_backward(t, group, thread);
       }
     });
     parallel_for(context.threads, ceil_div(cut.chunk, 64),
@@ -208,10 +279,14 @@ const ClassifierKernels classifier_cpu = {run};
 int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
                              int64_t vocab, bool gradients) {
   const Cut cut(tokens, vocab);
-  const int64_t logits = cut.kept_tiles(context.threads, gradients) * cut.chunk * kTileVocab;
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const int64_t packed = engine.a_units(cut.chunk, channels) +
+                         (gradients ? transposed_units(engine, cut, channels) : 0);
+  const int64_t own = context.threads * OwnCut(engine, cut.chunk, channels, gradients).floats();
+  const int64_t logits = (gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab;
   const int64_t parts = 2 * cut.tiles * cut.chunk + 2 * cut.chunk;
   const int64_t dx_part = gradients ? cut.groups * cut.chunk * channels : 0;
-  return logits + parts + dx_part + 6 * kLanes;
+  return packed + own + logits + parts + dx_part + 9 * kLanes;
 }
 
 }  // namespace pyllmc
