@@ -112,6 +112,7 @@ def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
         ),
         published=() if matrix.reference is None else _published(matrix.reference),
         provenance=_provenance(matrix, metrics),
+        margin=getattr(matrix, "margin", None),
     )
 
 
