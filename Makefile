@@ -22,7 +22,14 @@ import tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))
 extras = project["project"]["optional-dependencies"]
 print(*project["build-system"]["requires"], *project["project"]["dependencies"], sep="\n")
-print(*extras["test"], *extras["lint"], sep="\n")
+def wanted(extra):  # the package's own extras in full, as no index is asked for the package
+    for line in extras[extra]:
+        own = line.removeprefix("pyllmc[")
+        for part in own.removesuffix("]").split(",") if own != line else ():
+            yield from wanted(part)
+        if own == line:
+            yield line
+print(*wanted("test"), *wanted("lint"), sep="\n")
 endef
 export LIST_REQUIREMENTS
 

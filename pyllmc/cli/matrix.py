@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from pyllmc.errors import UsageError
-from pyllmc.experiments.matrix import Cell, Matrix, load_matrix
+from pyllmc.experiments.follow import output
+from pyllmc.experiments.matrix import FILE_NAME, Cell, Matrix, load_matrix
 from pyllmc.experiments.overrides import parse_overrides
-from pyllmc.experiments.plan import make_plan
+from pyllmc.experiments.plan import RUN, make_plan
 from pyllmc.experiments.runner import (
     Options,
     Outcome,
@@ -20,7 +21,9 @@ from pyllmc.experiments.runner import (
     select_cells,
 )
 from pyllmc.experiments.script import shell_script
+from pyllmc.experiments.state import read_state
 from pyllmc.experiments.status import cell_status, find_matrices, summary
+from pyllmc.experiments.stop import request_cancel
 from pyllmc.experiments.text_table import clock, number, text_table
 from pyllmc.programs import train_banded_path
 
@@ -65,15 +68,44 @@ def _load(folder: Path, settings: tuple[str, ...], out: Path | None) -> Matrix:
 )
 @set_option
 @out_option
-@click.option("--jobs", type=click.IntRange(1), default=1, help="Cells that run at a time.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Cells that run at a time.  [default: 1, or one a slot of --gpus]",
+)
 @click.option(
     "--threads-per-job",
     type=click.IntRange(1),
     metavar="N",
-    help="Threads of each cell.  [default: cores / jobs]",
+    help="Threads of each cell.  [default: cores / cells at a time]",
 )
 @click.option(
+    "--gpus",
+    metavar="auto|0,2",
+    help="Run each cell on a GPU of its own: all GPUs, or those with these numbers.",
+)
+@click.option(
+    "--jobs-per-gpu", type=click.IntRange(1), default=1, help="Cells at a time on each GPU."
+)
+@click.option("--retry-failed", is_flag=True, help="Run failed cells again.")
+@click.option(
     "--rerun-changed", is_flag=True, help="Replace results whose configuration has changed."
+)
+@click.option("--fail-fast", is_flag=True, help="Stop them all when one fails.")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "slurm", "dask"]),
+    default="local",
+    help="What runs the cells: this machine, Slurm jobs, or the workers of a Dask cluster.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="The scheduler of --engine dask.")
+@click.option(
+    "--slurm-option",
+    "slurm_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="An option of sbatch for --engine slurm: partition=gpu, time=120 (minutes). Repeatable.",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would run and why, and run nothing.")
 @click.option(
@@ -89,30 +121,72 @@ def run(
     only: tuple[str, ...],
     settings: tuple[str, ...],
     out: Path | None,
-    jobs: int,
+    jobs: int | None,
     threads_per_job: int | None,
+    gpus: str | None,
+    jobs_per_gpu: int,
+    retry_failed: bool,
     rerun_changed: bool,
+    fail_fast: bool,
+    engine: str,
+    scheduler: str | None,
+    slurm_options: tuple[str, ...],
     dry_run: bool,
     program: str | None,
 ) -> None:
     """Run what is not finished yet; a run that fails stops no other.
 
-    Finished cells are skipped if their configuration is still the same, and refused with the
-    difference if it is not. Failed and interrupted cells run again. Missing initial weights and
-    built-in data are made first. Ctrl-C lets running cells finish their step and save; a second
-    one ends them.
+    Finished cells are skipped. Cells that were stopped, or whose runner was killed, go on from
+    their last checkpoint. Failed ones are skipped unless --retry-failed is given, and a cell whose
+    configuration has changed is refused with the difference. Missing initial weights and built-in
+    data are made first. Ctrl-C lets running cells finish their step and save; a second one ends
+    them. Two runners on one folder share its cells.
 
     \b
       pyllmc matrix run runs/demo
       pyllmc matrix run --dry-run
       pyllmc matrix run --only 'fc2_*' --set steps=60 --out try
+      pyllmc matrix run --gpus auto
+      pyllmc matrix run --engine slurm --slurm-option partition=gpu --slurm-option time=120
+      pyllmc matrix run --engine dask --scheduler tcp://10.0.0.1:8786
 
-    Exit codes: 0 all done (a diverged run is a result and is named), 1 some failed, 2 wrong usage
-    or results that would be replaced, 4 a missing or bad input, 130 interrupted.
+    Every machine must see the same folders under the same names. Slurm needs
+    `pip install 'pyllmc[slurm]'`, Dask `pip install 'pyllmc[cluster]'`.
+
+    \b
+    Exit codes:
+      0    all done (a diverged run is a result and is named)
+      1    some failed
+      2    wrong usage, or results that would be replaced
+      4    a missing or bad input
+      5    a GPU that was asked for is not there
+      75   none failed, but some are not finished (stopped by SIGTERM, cancelled, or being
+           run elsewhere): the same command goes on
+      130  stopped by Ctrl-C: the same command goes on
     """
     experiment = _load(folder, settings, out)
     cells = select_cells(experiment, only)
-    options = Options(program or str(train_banded_path()), jobs, threads_per_job, rerun_changed)
+    options = Options(
+        program or str(train_banded_path()),
+        engine=engine,
+        jobs=jobs,
+        threads=threads_per_job,
+        gpus=gpus,
+        jobs_per_gpu=jobs_per_gpu,
+        scheduler=scheduler,
+        slurm=_slurm_options(engine, slurm_options),
+        rerun_changed=rerun_changed,
+        retry_failed=retry_failed,
+        fail_fast=fail_fast,
+    )
+    if (engine == "dask") != (scheduler is not None):
+        raise UsageError(
+            "--engine dask and --scheduler ADDRESS belong together: give both or neither"
+        )
+    if engine != "local" and jobs is not None:
+        raise UsageError(
+            "--jobs is for --engine local; the others run as many as there is room for"
+        )
     if dry_run:
         _print_plan(experiment, cells, options)
         return
@@ -139,6 +213,20 @@ def run(
     ctx.exit(outcome.exit_code)
 
 
+def _slurm_options(engine: str, words: tuple[str, ...]) -> dict[str, str]:
+    options = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key or engine != "slurm":
+            raise UsageError(
+                f"--slurm-option {word!r} is not KEY=VALUE, for example partition=gpu"
+                if engine == "slurm"
+                else "--slurm-option needs --engine slurm"
+            )
+        options[key] = value
+    return options
+
+
 def _tell(
     experiment: Matrix, outcome: Outcome, out: Path | None, settings: tuple[str, ...]
 ) -> None:
@@ -146,8 +234,10 @@ def _tell(
         if row.state in ("failed", "diverged") and row.to_run:
             folder = experiment.out / "cells" / row.name / "attempts" / str(row.attempt)
             click.echo(f"{row.name} {row.state}: {row.message} (see {folder}/stderr.txt)", err=True)
-    if outcome.interrupted:
-        click.echo("interrupted; the same command goes on with what is not finished", err=True)
+        elif row.state == "failed" or (row.state == "-" and not row.to_run):
+            click.echo(f"{row.name} skipped: {row.message}", err=True)
+    if outcome.stopped is not None or outcome.exit_code == 75:
+        click.echo("not finished; the same command goes on with what is left", err=True)
     elif outcome.exit_code == 0:
         words = ["pyllmc", "report", str(experiment.folder)]
         words += [] if out is None else ["--out", str(out)]
@@ -157,13 +247,24 @@ def _tell(
 
 
 def _print_plan(experiment: Matrix, cells: list[Cell], options: Options) -> None:
-    steps = make_plan(experiment, cells, rerun_changed=options.rerun_changed)
+    steps = make_plan(
+        experiment,
+        cells,
+        rerun_changed=options.rerun_changed,
+        retry_failed=options.retry_failed,
+    )
     rows = [(step.cell.name, step.state, step.action, step.reason) for step in steps]
     head, *lines = text_table(("cell", "state", "action", "reason"), rows).split("\n")
     click.echo(head)
     for line, step in zip(lines, steps, strict=True):
         click.echo(line)
         click.echo(f"    {shlex.join(job_command(experiment, step.cell, options))}")
+    to_run = [step.cell.name for step in steps if step.action == RUN]
+    if options.engine == "slurm" and to_run:
+        from pyllmc.experiments.slurm import sbatch_text
+
+        click.echo(f"\nsbatch file of {to_run[0]}; the others differ in job-name:\n")
+        click.echo(sbatch_text(experiment.out, to_run[0], options), nl=False)
 
 
 @matrix.command()
@@ -189,8 +290,8 @@ def script(folder: Path, settings: tuple[str, ...], out: Path | None) -> None:
 def status(folder: Path, out: Path | None, as_json: bool) -> None:
     """Show every cell's state, step and losses.
 
-    The states are queued, running, done, failed, diverged, interrupted, stale (its process is gone
-    and left no word) and - (never run).
+    The states are queued, running, preempted (stopped, to go on later), done, failed, diverged,
+    stale (its runner is gone and left no word) and - (never run).
     """
     experiment = load_matrix(folder, out=out)
     cells = cell_status(experiment)
@@ -216,6 +317,72 @@ def status(folder: Path, out: Path | None, as_json: bool) -> None:
     ]
     headers = ("cell", "state", "step", "train loss", "val loss", "attempt", "message")
     click.echo(text_table(headers, rows, right=headers[2:6]))
+
+
+def _cells(experiment: Matrix, names: tuple[str, ...]) -> list[Cell]:
+    """The cells that names (of cells, or of runs) stand for, all when there are none."""
+    cells = list(experiment.cells())
+    for name in names:
+        if not any(name in (cell.name, cell.run.name) for cell in cells):
+            known = ", ".join(cell.name for cell in cells)
+            raise UsageError(f"{experiment.folder} has no cell {name!r}; the cells are {known}")
+    return [cell for cell in cells if not names or {cell.name, cell.run.name} & {*names}]
+
+
+def _folder_and_names(words: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """The experiment's folder, if the first word is one, and the names after it."""
+    if words and (Path(words[0]) / FILE_NAME).is_file():
+        return Path(words[0]), words[1:]
+    return Path(DEFAULT_FOLDER), words
+
+
+@matrix.command()
+@click.argument("words", nargs=-1, metavar="[FOLDER] RUN")
+@set_option
+@out_option
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+def logs(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, follow: bool) -> None:
+    """Print what the program of a run printed in its newest attempt.
+
+    \b
+      pyllmc matrix logs runs/demo fc1_bw512 -f
+    """
+    folder, names = _folder_and_names(words)
+    experiment = _load(folder, settings, out)
+    cells = _cells(experiment, names)
+    if not names or len(cells) != 1:
+        known = ", ".join(cell.name for cell in cells)
+        raise UsageError(f"logs are of one cell: name one of {known}")
+    for stream, piece in output(experiment.cell_dir(cells[0].run, cells[0].seed), follow=follow):
+        click.echo(piece, nl=False, err=stream == "stderr")
+
+
+@matrix.command()
+@click.argument("words", nargs=-1, metavar="[FOLDER] [RUN]...")
+@set_option
+@out_option
+@click.option("--now", is_flag=True, help="End them at once instead of after their step.")
+def cancel(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, now: bool) -> None:
+    """Stop running and queued runs, all of an experiment unless some are named.
+
+    A running one finishes its step and saves, on whatever machine it runs, within seconds; one that
+    waits does not start. `matrix run` goes on with them.
+
+    \b
+      pyllmc matrix cancel runs/demo
+      pyllmc matrix cancel runs/demo fc1_bw512
+    """
+    folder, names = _folder_and_names(words)
+    experiment = _load(folder, settings, out)
+    for cell in _cells(experiment, names):
+        cell_dir = experiment.cell_dir(cell.run, cell.seed)
+        state = read_state(cell_dir)
+        if state is None or state.effective not in ("running", "queued"):
+            if names:
+                click.echo(f"{cell.name}: {state.effective if state else 'never run'}", err=True)
+            continue
+        request_cancel(cell_dir, state.attempt + (state.state == "queued"), force=now)
+        click.echo(f"{cell.name}: asked to stop", err=True)
 
 
 @matrix.command("list")

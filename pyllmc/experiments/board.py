@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
+from pyllmc.experiments.engine import Event
 from pyllmc.experiments.matrix import Matrix
 from pyllmc.experiments.metrics import Metrics
-from pyllmc.experiments.plan import RUN, Step
-from pyllmc.experiments.pool import Event
+from pyllmc.experiments.plan import BUSY, RUN, Step
 
 
 @dataclass
@@ -41,20 +41,19 @@ class Board:
     """The rows in the matrix file's order, and the clock."""
 
     rows: dict[str, Row]
-    slots: int
     stopping: bool = False
     began: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def of(cls, matrix: Matrix, steps: Iterable[Step], slots: int) -> Board:
-        """A board of a plan's cells, to be run `slots` at a time."""
+    def of(cls, matrix: Matrix, steps: Iterable[Step]) -> Board:
+        """A board of a plan's cells."""
         rows = {}
         for step in steps:
             cell, to_run = step.cell, step.action == RUN
             log = matrix.log_path(cell.run, cell.seed)
             row = Row(
                 cell.name,
-                "queued" if to_run else step.state,
+                "queued" if to_run else "busy" if step.action == BUSY else step.state,
                 int(cell.run.settings["steps"]),
                 to_run,
                 Metrics(log.with_suffix(".jsonl")),
@@ -63,7 +62,7 @@ class Board:
             if not to_run:
                 row.metrics.poll()
             rows[row.name] = row
-        return cls(rows, slots)
+        return cls(rows)
 
     def apply(self, event: Event) -> Row:
         """Takes a change of state in; returns the row."""
@@ -100,7 +99,8 @@ class Board:
             return None
         usual = median(known)
         running = [row.left or 0 for row in self.rows.values() if row.state == "running"]
+        side_by_side = max(1, len(running))
         waiting = [
             row.steps * usual for row in self.rows.values() if row.to_run and row.state == "queued"
         ]
-        return max([(sum(running) + sum(waiting)) / self.slots, *running])
+        return max([(sum(running) + sum(waiting)) / side_by_side, *running])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pyllmc.experiments.identity import (
     Configuration,
@@ -23,7 +24,10 @@ RUN, SKIP, REFUSE, BUSY = "run", "skip", "refuse", "busy"
 
 @dataclass(frozen=True)
 class Step:
-    """A cell with its state now, the action (run, skip, refuse or busy) and the reason for it."""
+    """A cell with its state now, the action (run, skip, refuse or busy) and the reason for it.
+
+    `attempt` is the number of attempts so far; `anew` says that the next one starts from nothing.
+    """
 
     cell: Cell
     state: str
@@ -31,64 +35,93 @@ class Step:
     reason: str
     configuration: Configuration
     identity: str
+    attempt: int = 0
+    anew: bool = True
 
 
-def make_plan(matrix: Matrix, cells: Iterable[Cell], *, rerun_changed: bool = False) -> list[Step]:
+def make_plan(
+    matrix: Matrix,
+    cells: Iterable[Cell],
+    *,
+    rerun_changed: bool = False,
+    retry_failed: bool = False,
+) -> list[Step]:
     """One step a cell, from the cells' own files only; changes nothing.
 
-    Inputs that are still to be made are taken for unchanged.
+    Inputs that are still to be made are taken for unchanged. Of cells with the same configuration
+    only the first is run.
     """
     cells = list(cells)
     fingerprints = Fingerprints()
     models = {seed: model_change(matrix, seed) for seed in {cell.seed for cell in cells}}
+    first: dict[tuple[str, Path | None], str] = {}
     steps = []
     for cell in cells:
         config = configuration(matrix, cell, fingerprints)
-        cell_dir = matrix.cell_dir(cell.run, cell.seed)
-        state = read_state(cell_dir)
+        change, model = models[cell.seed], matrix.model_path(cell.seed)
+        state = read_state(matrix.cell_dir(cell.run, cell.seed))
+        # Weights that are still to be made differ if their files do.
+        key = (identity(config), None if model.exists() else model)
+        anew = True
         if state is not None and state.alive:
-            action, reason = BUSY, f"still running as process {state.pid} on {state.host}"
-        elif models[cell.seed] is not None and not rerun_changed:
-            path = matrix.model_path(cell.seed)
-            action, reason = REFUSE, f"{path} was made otherwise: {models[cell.seed]}"
-        elif state is None or state.state not in RESULTS:
-            action, reason = _unfinished(matrix, cell, state, rerun_changed)
+            owner = f"process {state.runner_pid} on {state.host}"
+            action, reason = BUSY, f"being run by {owner}"
+        elif first.setdefault(key, cell.name) != cell.name:
+            action, reason = SKIP, f"the same configuration as {first[key]}, so the same run"
+        elif change is not None and not rerun_changed:
+            action, reason = REFUSE, f"{model} was made otherwise: {change}"
+        elif state is None or (state.attempt == 0 and state.state == "queued"):
+            action, reason = _new(matrix, cell, rerun_changed)
         else:
-            action, reason = _finished(matrix, cell, state, config, models[cell.seed])
-            if action == REFUSE and rerun_changed:
-                action = RUN
-        name = state.effective if state else "-"
-        steps.append(Step(cell, name, action, reason, config, identity(config)))
+            changes = _changes(matrix, cell, config)
+            if change is not None:
+                changes.append(f"model: {change}")
+            if changes:
+                action = RUN if rerun_changed else REFUSE
+                reason = "changed: " + "; ".join(changes)
+            elif state.state in RESULTS:
+                action, reason = _finished(matrix, cell, state)
+                action = RUN if action == REFUSE and rerun_changed else action
+            else:
+                action, reason = _unfinished(state, retry_failed)
+                anew = state.anew
+        steps.append(
+            Step(
+                cell,
+                state.effective if state else "-",
+                action,
+                reason,
+                config,
+                identity(config),
+                state.attempt if state else 0,
+                anew,
+            )
+        )
     return steps
 
 
-def _unfinished(
-    matrix: Matrix, cell: Cell, state: State | None, rerun_changed: bool
-) -> tuple[str, str]:
+def _new(matrix: Matrix, cell: Cell, rerun_changed: bool) -> tuple[str, str]:
     log = matrix.log_path(cell.run, cell.seed)
-    if state is None:
-        if log.exists() and not rerun_changed:
-            return REFUSE, f"{log} is there, but nothing records how it was made"
-        return RUN, "not run yet" + _to_make(matrix, cell)
-    again = f", attempt {state.attempt + 1}"
-    if state.effective == "stale":
-        return RUN, "its process is gone" + again
-    if state.state == "queued":
-        return RUN, "queued, but never started" + again
-    if state.state == "interrupted":
-        return RUN, f"interrupted at step {state.step}{again}"
-    return RUN, f"failed ({state.message}){again}"
+    if log.exists() and not rerun_changed:
+        return REFUSE, f"{log} is there, but nothing records how it was made"
+    return RUN, "not run yet" + _to_make(matrix, cell)
 
 
-def _finished(
-    matrix: Matrix, cell: Cell, state: State, config: Configuration, model_change: str | None
-) -> tuple[str, str]:
+def _unfinished(state: State, retry_failed: bool) -> tuple[str, str]:
+    if state.state == "failed" and not retry_failed:
+        return SKIP, f"failed ({state.message}); --retry-failed runs it again"
+    why = {
+        "failed": f"failed ({state.message})",
+        "stale": "its runner is gone",
+        "queued": "queued, but not started",
+        "preempted": f"stopped at step {state.step or 0}",
+    }[state.effective]
+    goes = "from the start" if state.anew else "from its last checkpoint"
+    return RUN, f"{why}; attempt {state.attempt + 1} {goes}"
+
+
+def _finished(matrix: Matrix, cell: Cell, state: State) -> tuple[str, str]:
     log = matrix.log_path(cell.run, cell.seed)
-    changes = _changes(matrix, cell, config)
-    if model_change is not None:
-        changes.append(f"model: {model_change}")
-    if changes:
-        return REFUSE, "changed: " + "; ".join(changes)
     if not log.exists():
         return RUN, f"{state.state}, but its log is gone"
     if file_sha256(log) != state.log_sha256:
@@ -97,7 +130,9 @@ def _finished(
 
 
 def _changes(matrix: Matrix, cell: Cell, config: Configuration) -> list[str]:
-    record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
+    record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json")
+    if record is None:
+        return []  # the attempt ended before it wrote one, so it left nothing
     before = record.get("configuration")
     if not isinstance(before, dict):
         return ["config.json does not say what was run"]
@@ -117,7 +152,7 @@ def _to_make(matrix: Matrix, cell: Cell) -> str:
 def outcome(matrix: Matrix, run: Run, seed: int | None) -> str:
     """What the cell's log is worth, for whoever reads results.
 
-    `done` and `diverged` are results; `running`, `queued`, `failed`, `interrupted` and `stale` are
+    `done` and `diverged` are results; `running`, `queued`, `failed`, `preempted` and `stale` are
     logs of an attempt that did not end; `changed`: the log was written to after its run had ended;
     `missing`: there is no log. A log that no runner recorded (made by the plain script) is judged
     by its .jsonl, and is `unrecorded` when that says nothing.

@@ -1,52 +1,29 @@
-"""Engines run jobs; the local pool is the one that runs them as children of this process."""
+"""The local pool: an engine that runs jobs as children of this process."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
 
-from pyllmc.experiments.attempt import Attempt, Job, queue
-from pyllmc.experiments.state import State
+from pyllmc.experiments.attempt import Attempt
+from pyllmc.experiments.engine import Event
+from pyllmc.experiments.gpus import Slot
+from pyllmc.experiments.job import Job
 
 _GRACE_SECONDS = 60.0
 
 
-@dataclass(frozen=True)
-class Event:
-    """A job changed its state."""
-
-    job: Job
-    state: State
-
-
-class Engine(Protocol):
-    """What the runner needs of whatever runs jobs. The cells' own files hold the truth; an engine
-    only says when they changed."""
-
-    def submit(self, job: Job) -> None:
-        """Takes a job; it starts when there is room."""
-
-    def poll(self) -> list[Event]:
-        """Changes since the last call; never waits."""
-
-    def cancel(self, *, force: bool = False) -> None:
-        """Starts nothing more; running jobs finish their step and save, or (`force`) end now."""
-
-    def close(self) -> None:
-        """Ends what still runs and gives everything back."""
-
-
 class LocalPool:
-    """Child processes on this machine, at most `slots` at a time."""
+    """Child processes on this machine, one in each slot at a time."""
 
-    def __init__(self, slots: int) -> None:
-        self._slots = slots
+    def __init__(self, slots: Sequence[Slot]) -> None:
+        self._free = list(slots)
+        self._single = len(slots) == 1
         self._waiting: deque[Job] = deque()
         self._running: list[Attempt] = []
 
     def submit(self, job: Job) -> None:
-        queue(job)
+        job.queue()
         self._waiting.append(job)
 
     def poll(self) -> list[Event]:
@@ -54,14 +31,25 @@ class LocalPool:
         for attempt in list(self._running):
             if attempt.poll():
                 self._running.remove(attempt)
-                events.append(Event(attempt.job, attempt.state))
-        while self._waiting and len(self._running) < self._slots:
-            attempt = Attempt(self._waiting.popleft())
+                self._free.append(attempt.slot)
+                attempt.slot.release()
+                events.append(Event(attempt.job, attempt.state, ended=True))
+        if events:
+            return events  # told first: the runner may want nothing more to start
+        while self._waiting and (slot := self._take_slot()) is not None:
+            attempt = Attempt(self._waiting.popleft(), slot, undisturbed=self._single)
             attempt.start()
-            if attempt.state.state == "running":
-                self._running.append(attempt)
-            events.append(Event(attempt.job, attempt.state))
+            self._running.append(attempt)
+            if not attempt.over:
+                events.append(Event(attempt.job, attempt.state, ended=False))
         return events
+
+    def _take_slot(self) -> Slot | None:
+        for slot in self._free:
+            if slot.acquire():
+                self._free.remove(slot)
+                return slot
+        return None
 
     def cancel(self, *, force: bool = False) -> None:
         self._waiting.clear()
@@ -74,4 +62,5 @@ class LocalPool:
             attempt.signal(force=False)
         for attempt in self._running:
             attempt.end(_GRACE_SECONDS)
+            attempt.slot.release()
         self._running.clear()

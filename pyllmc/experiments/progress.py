@@ -20,7 +20,7 @@ _STYLES = {
     "done": "green",
     "failed": "red",
     "diverged": "magenta",
-    "interrupted": "yellow",
+    "preempted": "yellow",
     "queued": "dim",
 }
 
@@ -84,10 +84,13 @@ class Lines:
             again = f" (attempt {row.attempt})" if row.attempt > 1 else ""
             self.say(f"{row.name}: started{again}")
             return
+        if row.state == "queued":
+            self.say(f"{row.name}: queued again")
+            return
         ended = [row.state]
         if row.state == "done":
             ended.append(f"val loss {number(row.metrics.val_loss)}")
-        elif row.state == "interrupted":
+        elif row.state == "preempted":
             ended.append(f"at step {row.metrics.updates} of {row.steps}")
         elif row.message:
             ended.append(row.message)

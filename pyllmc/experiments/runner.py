@@ -3,58 +3,79 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from types import FrameType, TracebackType
-from typing import Self
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from pyllmc.errors import UsageError
-from pyllmc.experiments.attempt import Job
 from pyllmc.experiments.board import Board
 from pyllmc.experiments.command import command
+from pyllmc.experiments.engine import Engine
+from pyllmc.experiments.gpus import Slot, make_slots
 from pyllmc.experiments.inputs import check_data, make_model, model_change, prepare_data
-from pyllmc.experiments.lock import folder_lock
+from pyllmc.experiments.job import Job
+from pyllmc.experiments.lock import locked
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import BUSY, REFUSE, RUN, Step, make_plan
-from pyllmc.experiments.pool import Engine, LocalPool
+from pyllmc.experiments.pool import LocalPool
 from pyllmc.experiments.progress import Display, make_display
+from pyllmc.experiments.state import read_state
+from pyllmc.experiments.stop import StopRequests
 
+# States of cells that this or another runner still has to finish.
+UNFINISHED = {"queued", "running", "preempted", "stale", "busy"}
 _POLL_SECONDS = 0.1
+_EXIT_FAILED, _EXIT_PREEMPTED, _EXIT_INTERRUPTED = 1, 75, 130
 
 
 @dataclass(frozen=True)
 class Options:
     """How to run, none of which changes a run's numbers.
 
-    `threads` is a job's number of threads: None shares the cores out among the jobs, unless the
-    matrix file has a number.
+    `threads` is a job's number of threads: None shares this machine's cores out among its slots,
+    unless the matrix file has a number.
     """
 
     program: str
-    jobs: int = 1
+    engine: str = "local"
+    jobs: int | None = None
     threads: int | None = None
+    gpus: str | None = None
+    jobs_per_gpu: int = 1
+    scheduler: str | None = None
+    slurm: Mapping[str, str] = field(default_factory=dict)
     rerun_changed: bool = False
+    retry_failed: bool = False
+    fail_fast: bool = False
+
+    @functools.cached_property
+    def slots(self) -> list[Slot]:
+        """The local pool's. Raises DeviceError when a GPU that was asked for is not there."""
+        return make_slots(self.gpus, self.jobs, self.jobs_per_gpu)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The board as it was left, and whether the runner was interrupted."""
+    """The board as it was left, and the signal that stopped the runner, if one did."""
 
     board: Board
-    interrupted: bool
+    stopped: int | None
 
     @property
     def exit_code(self) -> int:
-        """0, 1 when a cell failed or could not be run, 130 when interrupted. A diverged cell is a
-        result."""
-        if self.interrupted:
-            return 130
-        bad = ("failed", "interrupted", "running")
-        return 1 if any(row.state in bad for row in self.board.rows.values()) else 0
+        """0; 130 or 75 when Ctrl-C or SIGTERM stopped the runner; 1 when a cell failed; 75 when
+        none failed but some are not finished. A diverged cell is a result."""
+        if self.stopped is not None:
+            return _EXIT_INTERRUPTED if self.stopped == signal.SIGINT else _EXIT_PREEMPTED
+        states = {row.state for row in self.board.rows.values()}
+        if "failed" in states:
+            return _EXIT_FAILED
+        return _EXIT_PREEMPTED if states & UNFINISHED else 0
 
 
 def select_cells(matrix: Matrix, patterns: Sequence[str]) -> list[Cell]:
@@ -75,10 +96,15 @@ def _matches(cell: Cell, pattern: str) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for name in (cell.name, cell.run.name))
 
 
-def job_threads(cell: Cell, options: Options) -> int:
-    """Threads that a cell's program gets."""
+def job_threads(cell: Cell, options: Options) -> int | None:
+    """Threads that a cell's program gets; None leaves it to the program, on the machine where it
+    runs."""
     given = options.threads or cell.run.settings.get("threads")
-    return int(given) if given else max(1, len(os.sched_getaffinity(0)) // options.jobs)
+    if given:
+        return int(given)
+    if options.engine != "local":
+        return None
+    return max(1, len(os.sched_getaffinity(0)) // len(options.slots))
 
 
 def job_command(matrix: Matrix, cell: Cell, options: Options) -> list[str]:
@@ -86,26 +112,55 @@ def job_command(matrix: Matrix, cell: Cell, options: Options) -> list[str]:
     return command(matrix, cell, options.program, job_threads(cell, options))
 
 
-def run_matrix(matrix: Matrix, cells: Sequence[Cell], options: Options) -> Outcome:
-    """Runs what is not finished among `cells`; one that fails stops no other.
+def make_engine(matrix: Matrix, options: Options) -> Engine:
+    """The engine that the options name. Raises UsageError when a package it needs is missing."""
+    if options.engine == "slurm":
+        from pyllmc.experiments.slurm import SlurmEngine, slurm_executor
 
-    Raises UsageError, before anything is run, when a finished cell's configuration has changed or
-    another runner owns the folder; FormatError when data are missing.
+        return SlurmEngine(slurm_executor(matrix.out, options))
+    if options.engine == "dask":
+        from pyllmc.experiments.dask_engine import DaskEngine
+
+        return DaskEngine(options.scheduler, gpus=options.gpus is not None)
+    return LocalPool(options.slots)
+
+
+def run_matrix(
+    matrix: Matrix, cells: Sequence[Cell], options: Options, engine: Engine | None = None
+) -> Outcome:
+    """Runs what is not finished among `cells`; one that fails stops no other. Two runners on one
+    folder share the cells: each is run by whoever claims it first.
+
+    `engine` is made from the options unless given, and closed. Raises UsageError, before anything
+    is run, when a cell's configuration has changed; FormatError when data are missing; DeviceError
+    when a GPU that was asked for is.
     """
-    with folder_lock(matrix.out):
-        check_data(cells)
-        _make_inputs(matrix, cells, options.rerun_changed)
-        steps = make_plan(matrix, cells, rerun_changed=options.rerun_changed)
-        _refuse(steps)
-        board = Board.of(matrix, steps, options.jobs)
-        engine = LocalPool(options.jobs)
-        with _StopRequests() as stop, make_display(board) as display:
+    engine = engine or make_engine(matrix, options)
+    try:
+        with locked(matrix.out / "cells" / ".lock"):
+            check_data(cells)
+            _make_inputs(matrix, cells, options.rerun_changed)
+            steps = make_plan(
+                matrix,
+                cells,
+                rerun_changed=options.rerun_changed,
+                retry_failed=options.retry_failed,
+            )
+            _refuse(steps)
+        board = Board.of(matrix, steps)
+        with StopRequests() as stop, make_display(board) as display:
             for step in steps:
                 if step.action == BUSY:
                     display.say(f"{step.cell.name}: left alone, {step.reason}")
             jobs = [_job(matrix, step, options) for step in steps if step.action == RUN]
-            _work(engine, jobs, board, display, stop)
-        return Outcome(board, interrupted=stop.count > 0)
+            _work(engine, jobs, board, display, stop, options.fail_fast)
+    finally:
+        engine.close()
+    for row in board.rows.values():
+        if row.state == "busy":
+            state = read_state(matrix.out / "cells" / row.name)
+            row.state = state.effective if state else row.state
+    return Outcome(board, stop.first)
 
 
 def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> None:
@@ -140,9 +195,11 @@ def _refuse(steps: Iterable[Step]) -> None:
 
 def _job(matrix: Matrix, step: Step, options: Options) -> Job:
     run, seed = step.cell.run, step.cell.seed
+    remote = options.engine == "dask"
     return Job(
         name=step.cell.name,
         command=tuple(job_command(matrix, step.cell, options)),
+        cwd=Path.cwd(),
         cell_dir=matrix.cell_dir(run, seed),
         log=matrix.log_path(run, seed),
         checkpoint=matrix.checkpoint_path(run, seed),
@@ -155,57 +212,47 @@ def _job(matrix: Matrix, step: Step, options: Options) -> Job:
         },
         identity=step.identity,
         steps=int(run.settings["steps"]),
+        after=step.attempt,
+        anew=step.anew,
+        gpus=options.gpus if remote else None,
+        jobs_per_gpu=options.jobs_per_gpu,
     )
 
 
 def _work(
-    engine: Engine, jobs: Sequence[Job], board: Board, display: Display, stop: _StopRequests
+    engine: Engine,
+    jobs: Sequence[Job],
+    board: Board,
+    display: Display,
+    stop: StopRequests,
+    fail_fast: bool,
 ) -> None:
-    waiting, running, answered = {job.name for job in jobs}, set[str](), 0
-    try:
-        for job in jobs:
-            engine.submit(job)
-        while waiting or running:
-            if stop.count > answered:
-                answered = stop.count
-                engine.cancel(force=answered > 1)
-                waiting.clear()
+    active, waiting, answered = {job.name for job in jobs}, {job.name for job in jobs}, 0
+    for job in jobs:
+        engine.submit(job)
+    while active:
+        if stop.count > answered:
+            answered = stop.count
+            if answered == 1:
+                display.say(
+                    "stopping: what runs finishes its step and saves; Ctrl-C again ends it now"
+                )
+            engine.cancel(force=answered > 1)
+            active -= waiting
+            board.stopping = True
+        for event in engine.poll():
+            name = event.job.name
+            (waiting.add if event.state.state == "queued" else waiting.discard)(name)
+            if event.ended:
+                active.discard(name)
+            display.changed(board.apply(event))
+            if event.state.state == "failed" and fail_fast and not board.stopping:
+                display.say(
+                    "stopping because of --fail-fast: what runs finishes its step and saves"
+                )
+                engine.cancel()
+                active -= waiting
                 board.stopping = True
-                if answered == 1:
-                    display.say(
-                        "stopping: what runs finishes its step and saves; Ctrl-C again ends it now"
-                    )
-            for event in engine.poll():
-                waiting.discard(event.job.name)
-                (running.add if event.state.state == "running" else running.discard)(event.job.name)
-                display.changed(board.apply(event))
-            display.refresh()
-            if waiting or running:
-                time.sleep(_POLL_SECONDS)
-    finally:
-        engine.close()
-
-
-class _StopRequests:
-    """Counts SIGINT and SIGTERM instead of dying of them, inside a `with` block."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self.count += 1
-
-    def __enter__(self) -> Self:
-        self._before = {
-            number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        display.refresh()
+        if active:
+            time.sleep(_POLL_SECONDS)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyllmc.experiments.matrix import FILE_NAME, Matrix, load_matrix
 from pyllmc.experiments.metrics import read_metrics
-from pyllmc.experiments.state import read_state
+from pyllmc.experiments.state import State, read_state
 
 
 def cell_status(matrix: Matrix) -> list[dict[str, Any]]:
@@ -34,11 +34,20 @@ def cell_status(matrix: Matrix) -> list[dict[str, Any]]:
                 "started": state.started if state else None,
                 "finished": state.finished if state else None,
                 "exit_code": state.exit_code if state else None,
-                "message": state.message if state else "",
+                "host": state.host if state else None,
+                "heartbeat": state.updated if state else None,
+                "alone": state.alone if state else None,
+                "message": _message(state) if state else "",
                 "log": str(log) if log.exists() else None,
             }
         )
     return rows
+
+
+def _message(state: State) -> str:
+    if state.effective == "stale":
+        return f"process {state.runner_pid} on {state.host} is gone; `matrix run` goes on with it"
+    return state.message
 
 
 def find_matrices(root: Path) -> list[Matrix]:

@@ -24,5 +24,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     program.chmod(0o755)
     monkeypatch.setenv("FAKE_STARTS", str(tmp_path / "starts"))
     monkeypatch.setenv("FAKE_ENDS", str(tmp_path / "ends"))
+    monkeypatch.setenv("PYLLMC_LOCKS", str(tmp_path / "locks"))
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
     monkeypatch.delenv("FAKE_PLAN", raising=False)
     return Lab(tmp_path, program, monkeypatch)

@@ -1,7 +1,8 @@
 """A stand-in for train_banded: the same options, logs and exit codes, and no training.
 
 FAKE_PLAN (JSON) says what befalls a cell: `fail`, `diverge`, `kill`, `lie` (success, but the log
-stops half-way), `other` (runs with another learning rate), `deaf` (ignores SIGINT) or `slow`.
+stops half-way), `other` (runs with another learning rate), `deaf` (ignores signals) or `slow`.
+A stopped one saves its step beside the checkpoint, and `--resume` goes on from there.
 Every start appends the cell's name and the time to FAKE_STARTS, every end likewise to FAKE_ENDS.
 """
 
@@ -16,31 +17,50 @@ LONG = {"-1": "fc1_bandwidth", "-2": "fc2_bandwidth", "-n": "steps", "-b": "batc
 
 
 def main() -> int:
-    words = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
+    resumed = "--resume" in sys.argv
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    words = dict(zip(given[::2], given[1::2], strict=True))
     log = words["-o"]
     cell = os.path.basename(log)[len("log_") : -len(".txt")]
     fate = json.loads(os.environ.get("FAKE_PLAN", "{}")).get(cell)
     note("FAKE_STARTS", cell)
     stop = []
-    signal.signal(signal.SIGINT, lambda *_: stop.append(1) if fate != "deaf" else None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *who: stop.append(who[0]) if fate != "deaf" else None)
     settings = {LONG[key]: int(words[key]) for key in ("-1", "-2", "-n", "-b", "-t", "-v")}
     settings["learning_rate"] = 9.0 if fate == "other" else float(words.get("-l", 3e-4))
     status, code, steps = "done", 0, settings["steps"]
-    with open(log, "w") as text, open(log[:-4] + ".jsonl", "w") as lines:
+    saved = os.path.join(words["-c"][: -len(".bin")] + ".state", "state.json")
+    state = {"step": 0, "text": 0, "lines": 0}
+    if resumed and os.path.exists(saved):
+        with open(saved) as stream:
+            state = json.load(stream)
+    device = [os.environ[name] for name in ("CUDA_VISIBLE_DEVICES",) if name in os.environ]
+    print("from step", state["step"], *device, flush=True)
+    with open(log, "a") as text, open(log[:-4] + ".jsonl", "a") as lines:
+        text.truncate(state["text"])
+        lines.truncate(state["lines"])
 
         def write(kind: str, **values: object) -> None:
             lines.write(json.dumps({"type": kind, **values}) + "\n")
             lines.flush()
 
-        write("settings", **settings)
-        step = 0
+        if state["step"] == 0:
+            write("settings", **settings)
+        step = state["step"]
         while True:
+            text.flush()
+            if step < steps and stop and fate != "deaf":
+                status, code = "interrupted", 75 if stop[0] == signal.SIGTERM else 130
+                os.makedirs(os.path.dirname(saved), exist_ok=True)
+                sizes = [os.path.getsize(log), os.path.getsize(log[:-4] + ".jsonl")]
+                with open(saved, "w") as stream:
+                    json.dump({"step": step, "text": sizes[0], "lines": sizes[1]}, stream)
+                break
             if step % settings["val_every"] == 0 or step == steps:
                 text.write(f"s:{step} tel:{5 - 0.1 * step:.4f}\n")
                 write("val", step=step, loss=5 - 0.1 * step, tokens=320)
-            text.flush()
-            if step == steps or (stop and fate != "deaf"):
-                status, code = ("done", 0) if step == steps else ("interrupted", 130)
+            if step == steps:
                 break
             if fate in ("fail", "diverge", "kill", "lie") and step == 2:
                 break
@@ -59,7 +79,7 @@ def main() -> int:
         return 1
     if fate == "diverge":
         print("fake_train: loss is nan at step 2", file=sys.stderr)
-    if code != 3 and status == "done":
+    if code == 0:
         open(words["-c"], "w").close()
     return code
 

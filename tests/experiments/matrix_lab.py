@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,3 +105,29 @@ class Lab:
 def write_model(path: Path, channels: int = 8, seed: int = 1337) -> None:
     """Initial weights that the matrix did not make itself."""
     _core.init_checkpoint(str(path), channels, 1, 2, 32, 64, "gpt2", seed)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def runner(lab: Lab, *words: str, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
+    """`pyllmc matrix run exp` as a process of its own, ended with the block."""
+    code = "from pyllmc.cli import main; main(prog_name='pyllmc')"
+    command = ["matrix", "run", "exp", "--program", str(lab.program), *words]
+    process = subprocess.Popen([sys.executable, "-c", code, *command], stdout=subprocess.PIPE,
+                               stderr=stderr, text=True)  # fmt: skip
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def running(lab: Lab, cell: str) -> bool:
+    log = lab.folder / "logs" / f"log_{cell}.jsonl"
+    return log.exists() and '"train"' in log.read_text() and lab.state(cell)["state"] == "running"

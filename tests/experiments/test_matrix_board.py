@@ -57,29 +57,34 @@ def test_metrics_pass_over_what_is_no_record(tmp_path: Path) -> None:
     assert metrics.val_loss != metrics.val_loss
 
 
-def board(tmp_path: Path, slots: int) -> Board:
-    """Four cells of 100 steps: one done before, one half-way at 2 s a step, two waiting."""
-    states = {"before": ("done", False), "now": ("running", True), "next": ("queued", True),
-              "last": ("queued", True)}  # fmt: skip
+def board(tmp_path: Path, running: int) -> Board:
+    """Cells of 100 steps at 2 s a step: one done before, some half-way, two waiting."""
+    states = {"before": ("done", False), "next": ("queued", True), "last": ("queued", True)}
+    states |= {f"now{number}": ("running", True) for number in range(running)}
     rows = {name: Row(name, state, 100, to_run, Metrics(tmp_path / f"{name}.jsonl"))
             for name, (state, to_run) in states.items()}  # fmt: skip
-    append(tmp_path / "now.jsonl", *[train(step, 2.0) for step in range(50)])
-    rows["now"].metrics.poll()
-    return Board(rows, slots)
+    for name, row in rows.items():
+        if name.startswith("now"):
+            append(tmp_path / f"{name}.jsonl", *[train(step, 2.0) for step in range(50)])
+            row.metrics.poll()
+    return Board(rows)
 
 
-@pytest.mark.parametrize(("slots", "seconds"), [(1, 500), (2, 250)])
-def test_time_left_counts_what_waits(tmp_path: Path, slots: int, seconds: float) -> None:
-    assert board(tmp_path, slots).left == seconds
+@pytest.mark.parametrize(("running", "seconds"), [(1, 500), (2, 300)])
+def test_time_left_counts_what_waits(tmp_path: Path, running: int, seconds: float) -> None:
+    assert board(tmp_path, running).left == seconds
 
 
 def test_time_left_is_never_less_than_a_running_cells(tmp_path: Path) -> None:
-    assert board(tmp_path, 50).left == 100
+    some = board(tmp_path, 2)
+    some.rows["next"].state = some.rows["last"].state = "done"
+    some.rows["now0"].steps = 300
+    assert some.left == 500
 
 
 def test_time_left_is_unknown_before_the_first_step(tmp_path: Path) -> None:
     row = Row("a", "queued", 100, True, Metrics(tmp_path / "a.jsonl"))
-    assert Board({"a": row}, 1).left is None
+    assert Board({"a": row}).left is None
 
 
 def test_clock_and_columns() -> None:

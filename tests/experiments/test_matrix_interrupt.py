@@ -7,61 +7,36 @@ import os
 import pty
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
 
 import pytest
-from experiments.matrix_lab import CELLS, Lab
+from experiments.matrix_lab import CELLS, Lab, runner, running, wait_until
 
 from pyllmc.experiments.state import process_start
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 15.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
-@contextlib.contextmanager
-def runner(lab: Lab, stderr: int = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """`pyllmc matrix run exp` as a process of its own, ended with the block."""
-    code = "from pyllmc.cli import main; main(prog_name='pyllmc')"
-    words = ["matrix", "run", "exp", "--program", str(lab.program)]
-    process = subprocess.Popen([sys.executable, "-c", code, *words], stdout=subprocess.PIPE,
-                               stderr=stderr, text=True)  # fmt: skip
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def running(lab: Lab, cell: str) -> bool:
-    log = lab.folder / "logs" / f"log_{cell}.jsonl"
-    return log.exists() and '"train"' in log.read_text() and lab.state(cell)["state"] == "running"
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)], ids=["INT", "TERM"]
+)
 def test_first_signal_lets_the_step_finish_and_the_next_run_goes_on(
-    lab: Lab, number: signal.Signals
+    lab: Lab, number: signal.Signals, exit_code: int
 ) -> None:
     lab.plan(fc1_bw16="slow")
     with runner(lab) as process:
         wait_until(lambda: running(lab, "fc1_bw16"))
         process.send_signal(number)
         _, stderr = process.communicate(timeout=15)
-    assert process.returncode == 130
+    assert process.returncode == exit_code
     assert "finishes its step and saves" in stderr
-    assert lab.states() == {"dense": "done", "fc1_bw16": "interrupted", "fc2_bw16": "queued"}
-    assert lab.state("fc1_bw16")["exit_code"] == 130
+    assert lab.states() == {"dense": "done", "fc1_bw16": "preempted", "fc2_bw16": "queued"}
+    assert lab.state("fc1_bw16")["exit_code"] == 75
+    step = lab.state("fc1_bw16")["step"]
     assert "next:" not in stderr
     lab.plan()
     assert lab.run().exit_code == 0
     assert lab.states() == dict.fromkeys(CELLS, "done")
     assert lab.starts() == ["dense", "fc1_bw16", "fc1_bw16", "fc2_bw16"]
+    assert lab.matrix("logs", "exp", "fc1_bw16").stdout == f"from step {step}\n"
 
 
 def test_second_signal_ends_what_does_not_stop(lab: Lab) -> None:
@@ -74,7 +49,7 @@ def test_second_signal_ends_what_does_not_stop(lab: Lab) -> None:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=5)
     assert process.returncode == 130
-    assert lab.state("dense")["state"] == "interrupted"
+    assert lab.state("dense")["state"] == "preempted"
     assert lab.starts() == ["dense"]
 
 

@@ -8,8 +8,7 @@ import os
 import pytest
 from experiments.matrix_lab import CELLS, Lab, write_model
 
-from pyllmc.experiments.lock import folder_lock
-from pyllmc.experiments.state import own_process, process_start
+from pyllmc.experiments.state import runner_process
 
 
 def test_every_cell_runs_once_and_leaves_its_record(lab: Lab) -> None:
@@ -26,7 +25,13 @@ def test_every_cell_runs_once_and_leaves_its_record(lab: Lab) -> None:
     assert record["configuration"]["settings"]["learning_rate"] == 3e-4
     assert record["identity"] == lab.state("fc1_bw16")["identity"]
     assert record["command"][:5] == [str(lab.program), "-1", "16", "-2", "0"]
-    assert {"versions", "git", "host", "program_sha256"} <= set(record)
+    assert {"versions", "git", "host", "device", "program_sha256"} <= set(record)
+    assert record["device"]["cores"] > 0
+    assert record["environment"] == {"OMP_WAIT_POLICY": "passive"}
+    attempt = lab.folder / "cells" / "fc1_bw16" / "attempts" / "1"
+    assert json.loads((attempt / "config.json").read_text()) == record
+    assert json.loads((attempt / "state.json").read_text()) == lab.state("fc1_bw16")
+    assert (attempt / "uncommitted.patch").exists() == bool(record["git"]["dirty"])
     assert "next: pyllmc report exp" in result.stderr
     assert [line.split()[:2] for line in result.stdout.splitlines()[1:]] == [
         [cell, "done"] for cell in CELLS
@@ -90,7 +95,7 @@ def test_what_cannot_change_the_numbers_is_not_a_change(lab: Lab) -> None:
     assert lab.starts() == CELLS
 
 
-def test_failure_stops_no_other_and_is_run_again(lab: Lab) -> None:
+def test_failure_stops_no_other_and_is_retried_when_asked(lab: Lab) -> None:
     lab.plan(dense="fail")
     result = lab.run()
     assert result.exit_code == 1
@@ -99,9 +104,22 @@ def test_failure_stops_no_other_and_is_run_again(lab: Lab) -> None:
     assert "cells/dense/attempts/1/stderr.txt" in result.stderr
     assert "next:" not in result.stderr
     lab.plan()
-    assert lab.run().exit_code == 0
+    again = lab.run()
+    assert again.exit_code == 1
+    assert "dense skipped: failed (fake_train: the disk is on fire); --retry-failed" in again.stderr
+    assert lab.starts() == CELLS
+    assert lab.run("--retry-failed").exit_code == 0
     assert lab.starts() == [*CELLS, "dense"]
     assert lab.state("dense")["attempt"] == 2
+
+
+def test_fail_fast_starts_nothing_more(lab: Lab) -> None:
+    lab.plan(dense="fail")
+    result = lab.run("--fail-fast")
+    assert result.exit_code == 1
+    assert "stopping because of --fail-fast" in result.stderr
+    assert lab.starts() == ["dense"]
+    assert lab.states() == {"dense": "failed", "fc1_bw16": "queued", "fc2_bw16": "queued"}
 
 
 @pytest.mark.parametrize(
@@ -139,27 +157,31 @@ def test_program_that_cannot_start_fails_its_cells(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("gone", ["process", "boot"])
-def test_running_cell_without_its_process_is_stale_and_run_again(lab: Lab, gone: str) -> None:
+def test_running_cell_without_its_runner_is_stale_and_resumed(lab: Lab, gone: str) -> None:
     lab.run()
     state = lab.state("dense")
-    state["state"] = "running"
-    if gone == "boot":
-        state |= {"pid": os.getpid(), "process_start": process_start(os.getpid()), "boot_id": "x"}
+    state |= {"state": "running", **runner_process()}
+    state |= {"boot_id": "x"} if gone == "boot" else {"runner_start": 1}
     (lab.folder / "cells" / "dense" / "state.json").write_text(json.dumps(state))
     status = json.loads(lab.matrix("status", "exp", "--json").stdout)
     assert status["cells"][0]["state"] == "stale"
-    assert "its process is gone" in lab.run("--dry-run").stdout
+    assert "is gone; `matrix run` goes on with it" in status["cells"][0]["message"]
+    assert "its runner is gone; attempt 2 from its last checkpoint" in lab.run("--dry-run").stdout
     assert lab.run().exit_code == 0
     assert lab.starts() == [*CELLS, "dense"]
+    record = json.loads((lab.folder / "cells" / "dense" / "config.json").read_text())
+    assert record["command"][-1] == "--resume"
+    before = lab.folder / "cells" / "dense" / "attempts" / "1" / "state.json"
+    assert json.loads(before.read_text())["state"] == "preempted"
 
 
-def test_running_cell_with_its_process_is_left_alone(lab: Lab) -> None:
+def test_running_cell_with_its_runner_is_left_alone(lab: Lab) -> None:
     lab.run()
-    state = lab.state("dense") | {"state": "running"} | own_process(os.getpid())
+    state = lab.state("dense") | {"state": "running"} | runner_process()
     (lab.folder / "cells" / "dense" / "state.json").write_text(json.dumps(state))
     result = lab.run()
-    assert result.exit_code == 1
-    assert f"dense: left alone, still running as process {os.getpid()}" in result.stderr
+    assert result.exit_code == 75
+    assert f"dense: left alone, being run by process {os.getpid()}" in result.stderr
     assert lab.starts() == CELLS
 
 
@@ -227,8 +249,12 @@ def test_dry_run_prints_each_cell_with_reason_and_command(lab: Lab) -> None:
     )
     assert lines[3].split()[:3] == ["fc1_bw16", "done", "skip"]
     assert lines[3].endswith("done with the same configuration")
-    assert lines[5].split()[:3] == ["fc2_bw16", "failed", "run"]
-    assert lines[5].endswith("failed (fake_train: the disk is on fire), attempt 2")
+    assert lines[5].split()[:3] == ["fc2_bw16", "failed", "skip"]
+    assert lines[5].endswith(
+        "failed (fake_train: the disk is on fire); --retry-failed runs it again"
+    )
+    retried = lab.run("--dry-run", "--retry-failed").stdout
+    assert "run     failed (fake_train: the disk is on fire); attempt 2" in retried
     changed = lab.run("--dry-run", "--set", "steps=7").stdout
     assert "fc1_bw16  done    refuse  changed: settings steps: 6 -> 7" in changed
     assert lab.starts() == ["fc1_bw16", "fc2_bw16"]
@@ -241,15 +267,6 @@ def test_two_jobs_run_side_by_side(lab: Lab) -> None:
     assert max(first_start, second_start) < min(first_end, second_end)
     third_start, _ = lab.times("fc2_bw16")
     assert third_start > min(first_end, second_end)
-
-
-def test_second_runner_is_refused(lab: Lab) -> None:
-    with folder_lock(lab.folder):
-        result = lab.run()
-    assert result.exit_code == 2
-    assert "exp is being run by process" in result.stderr
-    assert lab.starts() == []
-    assert lab.run().exit_code == 0
 
 
 def test_missing_data_are_named_before_anything_runs(lab: Lab) -> None:
