@@ -159,8 +159,8 @@ void Console::started(const TrainFacts& f) {
       message(bytes_text(total_bytes(f.memory)), " of ", bytes_text(f.memory_available), " free"));
   rule();
   say_when_dense(f.fc1, f.fc2);
-  warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth, s.fc1_bandwidth);
-  warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth, s.fc2_bandwidth);
+  warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth.front(), s.fc1_bandwidth);
+  warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth.front(), s.fc2_bandwidth);
   std::fflush(stdout);
 }
 

@@ -104,7 +104,7 @@ int generate(int argc, char** argv) {
     throw pyllmc::FormatError(
         pyllmc::message("there is no checkpoint ", c.checkpoint, "; name one with --checkpoint"));
   }
-  const pyllmc::CheckpointFile file = pyllmc::CheckpointFile::open(c.checkpoint);
+  const pyllmc::ModelFile file = pyllmc::ModelFile::open(c.checkpoint);
   const std::string tokenizer_path = find_tokenizer(c, file.config().vocab_size);
   if (tokenizer_path.empty()) {
     throw pyllmc::FormatError(pyllmc::message(
@@ -124,8 +124,8 @@ int generate(int argc, char** argv) {
                static_cast<long long>(file.config().channels),
                static_cast<long long>(file.config().num_layers),
                static_cast<long long>(file.config().max_seq_len),
-               static_cast<long long>(file.meta().step));
-  if (file.meta().has_meta) {
+               static_cast<long long>(file.record().step));
+  if (file.record().has_meta) {
     std::fprintf(stderr, "density recorded: FC1 %.1f%% (%s), FC2 %.1f%% (%s)\n",
                  100 * model->fc1_pattern().density(), model->fc1_pattern().text().c_str(),
                  100 * model->fc2_pattern().density(), model->fc2_pattern().text().c_str());

@@ -8,6 +8,7 @@ namespace pyllmc {
 void bind_errors(pybind11::module_& m);
 void bind_logs(pybind11::module_& m);
 void bind_formats(pybind11::module_& m);
+void bind_model_files(pybind11::module_& m);
 void bind_sparsity(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 void bind_model(pybind11::module_& m);

@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
+#include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
 #include "core/gemm.h"
 #include "core/threads.h"
@@ -146,8 +147,11 @@ void bind_model(py::module_& m) {
   m.def(
       "init_checkpoint",
       [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
-         int64_t vocab, const std::string& init, int64_t seed) {
-        Gpt2 model(config_of(channels, layers, heads, context, vocab), 0, 0, init_rule(init));
+         int64_t vocab, const std::string& init, int64_t seed, int64_t hidden, int64_t mlp_rank) {
+        Gpt2 model({.config = config_of(channels, layers, heads, context, vocab),
+                    .hidden = hidden,
+                    .mlp_rank = mlp_rank,
+                    .init = init_rule(init)});
         if (seed < 0 || seed > UINT32_MAX) {
           throw UsageError(message("seed ", seed, " is not possible: 0 to ", UINT32_MAX));
         }
@@ -156,8 +160,11 @@ void bind_model(py::module_& m) {
         model.save(path, {.init_seed = seed});
       },
       py::arg("path"), py::arg("channels"), py::arg("layers"), py::arg("heads"), py::arg("context"),
-      py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337,
-      "Writes a checkpoint of initial weights; Vp is V rounded up to a multiple of 128.");
+      py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337, py::arg("hidden") = 0,
+      py::arg("mlp_rank") = 0,
+      "Writes a model of initial weights; Vp is V rounded up to a multiple of 128, hidden 0 is "
+      "4C,\n"
+      "mlp_rank 0 means full matrices.");
 
   m.def(
       "sample_token",
@@ -186,18 +193,35 @@ void bind_model(py::module_& m) {
 
   py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
       .def(py::init([](const std::string& path, bool gradients, int threads,
-                       std::optional<int64_t> fc1, std::optional<int64_t> fc2) {
-             const CheckpointFile file = CheckpointFile::open(path);
-             auto model =
-                 std::make_unique<Gpt2>(file.config(), fc1.value_or(file.meta().fc1_bandwidth),
-                                        fc2.value_or(file.meta().fc2_bandwidth));
+                       const std::optional<Bandwidths>& fc1, const std::optional<Bandwidths>& fc2,
+                       const std::optional<std::string>& pattern,
+                       std::optional<uint64_t> mask_seed) {
+             const ModelFile file = ModelFile::open(path);
+             Gpt2Options options = options_of(file);
+             if (fc1) options.fc1_bandwidths = bandwidth_list(*fc1);
+             if (fc2) options.fc2_bandwidths = bandwidth_list(*fc2);
+             if (pattern) options.pattern = pattern_kind(*pattern);
+             if (mask_seed) options.mask_seed = *mask_seed;
+             auto model = std::make_unique<Gpt2>(options);
              model->parameters().allocate(gradients);
              read_weights(*model, file);
              return std::make_unique<PyModel>(std::move(model), gradients, threads);
            }),
            py::arg("path"), py::arg("gradients") = false, py::arg("threads") = 1,
            py::arg("fc1_bandwidth") = py::none(), py::arg("fc2_bandwidth") = py::none(),
-           "Reads a checkpoint; the bandwidths are the file's unless given.")
+           py::arg("pattern") = py::none(), py::arg("mask_seed") = py::none(),
+           "Reads a model file; bandwidths (one for all layers or a list) and pattern are the "
+           "file's\n"
+           "unless given.")
+      .def(
+          "save",
+          [](PyModel& self, const std::string& path, int64_t step) {
+            self.model().save(path, {.step = step});
+          },
+          py::arg("path"), py::arg("step") = 0, "Writes the weights to a model file.")
+      .def(
+          "scale_initial_weights", [](PyModel& self) { self.model().scale_initial_weights(); },
+          "Multiplies each weight with a pattern by 1 / sqrt(density).")
       .def("loss", &PyModel::loss, py::arg("inputs"), py::arg("targets"),
            "(sum, count) over targets >= 0 of int32 arrays (B, T).")
       .def("loss_and_gradients", &PyModel::loss_and_gradients, py::arg("inputs"),

@@ -5,6 +5,7 @@ PYBIND11_MODULE(_core, m) {
   pyllmc::bind_errors(m);
   pyllmc::bind_logs(m);
   pyllmc::bind_formats(m);
+  pyllmc::bind_model_files(m);
   pyllmc::bind_sparsity(m);
   pyllmc::bind_ops(m);
   pyllmc::bind_model(m);

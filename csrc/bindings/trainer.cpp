@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
+#include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
 #include "models/gpt2_checkpoint.h"
 
@@ -12,15 +13,19 @@ namespace py = pybind11;
 namespace pyllmc {
 namespace {
 
-std::unique_ptr<Trainer> make_trainer(const std::string& model_path, const std::string& train_data,
-                                      int64_t batch_size, int64_t sequence_length,
-                                      int64_t fc1_bandwidth, int64_t fc2_bandwidth, bool mask_init,
-                                      double learning_rate, int64_t warmup,
-                                      std::optional<double> min_lr, int64_t steps,
-                                      double weight_decay, double grad_clip, int64_t accumulate,
-                                      int64_t data_seed, int threads) {
-  const CheckpointFile file = CheckpointFile::open(model_path);
-  auto model = std::make_unique<Gpt2>(file.config(), fc1_bandwidth, fc2_bandwidth);
+std::unique_ptr<Trainer> make_trainer(
+    const std::string& model_path, const std::string& train_data, int64_t batch_size,
+    int64_t sequence_length, const Bandwidths& fc1_bandwidth, const Bandwidths& fc2_bandwidth,
+    const std::string& pattern, uint64_t mask_seed, bool scale_init, bool mask_init,
+    double learning_rate, int64_t warmup, std::optional<double> min_lr, int64_t steps,
+    double weight_decay, double grad_clip, int64_t accumulate, int64_t data_seed, int threads) {
+  const ModelFile file = ModelFile::open(model_path);
+  Gpt2Options model_options = options_of(file);
+  model_options.fc1_bandwidths = bandwidth_list(fc1_bandwidth);
+  model_options.fc2_bandwidths = bandwidth_list(fc2_bandwidth);
+  model_options.pattern = pattern_kind(pattern);
+  model_options.mask_seed = mask_seed;
+  auto model = std::make_unique<Gpt2>(model_options);
   const TrainerOptions options = {.batch_size = batch_size,
                                   .sequence_length = sequence_length,
                                   .accumulate = accumulate,
@@ -35,6 +40,7 @@ std::unique_ptr<Trainer> make_trainer(const std::string& model_path, const std::
   Trainer::check_memory(*model, options, available_memory());
   model->parameters().allocate(true);
   read_weights(*model, file);
+  if (scale_init) model->scale_initial_weights();
   return std::make_unique<Trainer>(std::move(model), options, train_data);
 }
 
@@ -72,10 +78,12 @@ void bind_trainer(py::module_& m) {
   py::class_<Trainer>(m, "Trainer", "Trains a GPT-2 checkpoint on token files.")
       .def(py::init(&make_trainer), py::arg("model"), py::arg("train_data"), py::kw_only(),
            py::arg("batch_size") = 4, py::arg("sequence_length") = 256,
-           py::arg("fc1_bandwidth") = 0, py::arg("fc2_bandwidth") = 0, py::arg("mask_init") = true,
-           py::arg("learning_rate") = 3e-4, py::arg("warmup") = 0, py::arg("min_lr") = py::none(),
-           py::arg("steps") = 0, py::arg("weight_decay") = 0.0, py::arg("grad_clip") = 0.0,
-           py::arg("accumulate") = 1, py::arg("data_seed") = 42, py::arg("threads") = 1)
+           py::arg("fc1_bandwidth") = int64_t{0}, py::arg("fc2_bandwidth") = int64_t{0},
+           py::arg("pattern") = "band", py::arg("mask_seed") = 1337, py::arg("scale_init") = false,
+           py::arg("mask_init") = true, py::arg("learning_rate") = 3e-4, py::arg("warmup") = 0,
+           py::arg("min_lr") = py::none(), py::arg("steps") = 0, py::arg("weight_decay") = 0.0,
+           py::arg("grad_clip") = 0.0, py::arg("accumulate") = 1, py::arg("data_seed") = 42,
+           py::arg("threads") = 1)
       .def(
           "step",
           [](Trainer& self) {

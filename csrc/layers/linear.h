@@ -10,22 +10,26 @@ namespace pyllmc {
 
 class Linear {
  public:
-  // Adds <name>w (outputs, inputs) and <name>b (outputs) to the table.
+  // Adds <name>w (outputs, inputs) and, if it has an initial value, <name>b (outputs) to the table.
   Linear(ParameterTable& table, const std::string& name, int64_t outputs, int64_t inputs,
-         Initial weight, Initial bias, std::optional<Pattern> pattern = {})
+         Initial weight, std::optional<Initial> bias, std::optional<Pattern> pattern = {})
       : weight_(table.add({.name = name + "w",
                            .rows = outputs,
                            .cols = inputs,
                            .is_matrix = true,
                            .initial = weight,
                            .pattern = pattern.value_or(Pattern::dense(outputs, inputs))})),
-        bias_(table.add({.name = name + "b", .cols = outputs, .initial = bias})) {}
+        bias_(bias ? &table.add({.name = name + "b", .cols = outputs, .initial = *bias})
+                   : nullptr) {}
 
   void forward(const Context& context, ConstTensor x, Tensor y, ConstTensor residual = {},
                Tensor gelu = {}) const {
-    linear_forward(
-        context,
-        {.x = x, .w = weight_.value, .b = bias_.value, .y = y, .residual = residual, .gelu = gelu});
+    linear_forward(context, {.x = x,
+                             .w = weight_.value,
+                             .b = bias_ ? ConstTensor(bias_->value) : ConstTensor(),
+                             .y = y,
+                             .residual = residual,
+                             .gelu = gelu});
   }
 
   void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,
@@ -35,7 +39,7 @@ class Linear {
                               .w = weight_.value,
                               .dx = dx,
                               .dw = weight_.gradient,
-                              .db = bias_.gradient,
+                              .db = bias_ ? bias_->gradient : Tensor(),
                               .pattern = &weight_.pattern,
                               .activation = activation});
   }
@@ -49,7 +53,7 @@ class Linear {
 
  private:
   Parameter& weight_;
-  Parameter& bias_;
+  Parameter* bias_;  // null without one
 };
 
 }  // namespace pyllmc

@@ -21,18 +21,41 @@ Parameter embedding_table(const char* name, int64_t rows, int64_t cols, int64_t 
           .initial_rows = initial_rows};
 }
 
-const Gpt2Config& checked(const Gpt2Config& config) {
-  checkpoint_layout(config);  // refuses dimensions that cannot be
-  return config;
+void resolve(const char* name, std::vector<int64_t>& bandwidths, int64_t layers) {
+  if (bandwidths.size() == 1) bandwidths.resize(static_cast<size_t>(layers), bandwidths[0]);
+  if (static_cast<int64_t>(bandwidths.size()) != layers) {
+    throw UsageError(message(bandwidths.size(), " ", name, " bandwidths were given, the model has ",
+                             layers, " layers: give one, or one for each"));
+  }
+}
+
+// The options with H and every layer's bandwidths filled in.
+Gpt2Options resolved(Gpt2Options options) {
+  checkpoint_layout(options.config);  // refuses dimensions that cannot be
+  if (options.hidden == 0) options.hidden = 4 * options.config.channels;
+  model_layout({options.config, options.hidden, options.mlp_rank});
+  resolve("FC1", options.fc1_bandwidths, options.config.num_layers);
+  resolve("FC2", options.fc2_bandwidths, options.config.num_layers);
+  if (options.mlp_rank > 0) {
+    for (const auto* bandwidths : {&options.fc1_bandwidths, &options.fc2_bandwidths}) {
+      for (const int64_t bandwidth : *bandwidths) {
+        if (bandwidth == 0) continue;
+        throw UsageError(message("bandwidth ", bandwidth, " was asked of an MLP of rank ",
+                                 options.mlp_rank, ": a low-rank weight has no pattern, use 0"));
+      }
+    }
+  }
+  return options;
 }
 
 // Keys and values of every layer, and the scratch rows of one position.
 struct KeyValueCache : DecodeState {
   Memory memory, workspace;
   std::vector<Tensor> keys, values;  // (capacity, C) a layer
-  Tensor x, y, normalized, statistics, qkv, heads, hidden, gelu;
+  Tensor x, y, normalized, statistics, qkv, heads, hidden, gelu, inner;
 
-  void reserve(Arena& arena, const Gpt2Config& config) {
+  void reserve(Arena& arena, const Gpt2Options& options) {
+    const Gpt2Config& config = options.config;
     const int64_t C = config.channels;
     keys.clear();
     values.clear();
@@ -46,50 +69,87 @@ struct KeyValueCache : DecodeState {
     statistics = arena.reserve({1});
     qkv = arena.reserve({1, 3 * C});
     heads = arena.reserve({1, C});
-    hidden = arena.reserve({1, 4 * C});
-    gelu = arena.reserve({1, 4 * C});
+    hidden = arena.reserve({1, options.hidden});
+    gelu = arena.reserve({1, options.hidden});
+    inner = arena.reserve({1, options.mlp_rank});
   }
 };
 
 }  // namespace
 
-Gpt2::Gpt2(const Gpt2Config& config, int64_t fc1_bandwidth, int64_t fc2_bandwidth, Gpt2Init init)
-    : config_(checked(config)),
-      fc1_bandwidth_(fc1_bandwidth),
-      fc2_bandwidth_(fc2_bandwidth),
-      wte_(table_.add(
-          embedding_table("wte", config.padded_vocab_size, config.channels, config.vocab_size))),
-      wpe_(table_.add(embedding_table("wpe", config.max_seq_len, config.channels, -1))) {
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    blocks_.push_back(make_block(layer, init));
+Gpt2::Gpt2(const Gpt2Options& options)
+    : options_(resolved(options)),
+      wte_(table_.add(embedding_table("wte", config().padded_vocab_size, config().channels,
+                                      config().vocab_size))),
+      wpe_(table_.add(embedding_table("wpe", config().max_seq_len, config().channels, -1))) {
+  for (int64_t layer = 0; layer < config().num_layers; ++layer) {
+    blocks_.push_back(make_block(layer));
   }
-  final_norm_.emplace(table_, "lnf", config.channels);
+  final_norm_.emplace(table_, "lnf", config().channels);
 }
 
-Gpt2::Block Gpt2::make_block(int64_t layer, Gpt2Init init) {
-  const int64_t C = config_.channels, H = 4 * C;
+Gpt2::Block Gpt2::make_block(int64_t layer) {
+  const int64_t C = config().channels, H = options_.hidden;
   const std::string name = "h." + std::to_string(layer) + ".";
-  const bool original = init == Gpt2Init::original;
+  const bool original = options_.init == Gpt2Init::original;
   const Initial weight{Initial::Kind::normal, kStddev};
   // Radford et al. 2019: the 2 L additions to the residual stream are scaled down at the start.
-  const double residual = std::sqrt(2.0 * static_cast<double>(config_.num_layers));
+  const double residual = std::sqrt(2.0 * static_cast<double>(config().num_layers));
   const Initial projection{Initial::Kind::normal, original ? kStddev : kStddev / residual};
   const auto bias = [&](int64_t inputs) {
     if (!original) return Initial{};
     return Initial{Initial::Kind::uniform, 1.0 / std::sqrt(static_cast<double>(inputs))};
   };
+  const auto pattern = [&](const char* weight, HiddenAxis hidden, int64_t bandwidth) {
+    const PatternSource source = {options_.pattern, options_.mask_seed, name, name + weight};
+    const bool fc1 = hidden == HiddenAxis::rows;
+    return Pattern::make(source, fc1 ? H : C, fc1 ? C : H, hidden, bandwidth);
+  };
+  const auto at = static_cast<size_t>(layer);
   return {
       .ln1 = LayerNorm(table_, name + "ln1", C),
-      .attention = SelfAttention(table_, name, C, config_.num_heads, weight, projection, bias(C)),
+      .attention = SelfAttention(table_, name, C, config().num_heads, weight, projection, bias(C)),
       .ln2 = LayerNorm(table_, name + "ln2", C),
-      .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H),
-                 Pattern::band(H, C, fc1_bandwidth_), Pattern::band(C, H, fc2_bandwidth_)),
+      .mlp = Mlp(table_, name, C, H, weight, projection, bias(C), bias(H), options_.mlp_rank,
+                 pattern("fcw", HiddenAxis::rows, options_.fc1_bandwidths[at]),
+                 pattern("fcprojw", HiddenAxis::cols, options_.fc2_bandwidths[at])),
       .after_attention = {},
       .after_mlp = {}};
 }
 
+const Pattern& Gpt2::fc1_pattern(int64_t layer) const {
+  return blocks_[static_cast<size_t>(layer)].mlp.fc1().weight().pattern;
+}
+
+const Pattern& Gpt2::fc2_pattern(int64_t layer) const {
+  return blocks_[static_cast<size_t>(layer)].mlp.fc2().weight().pattern;
+}
+
+Gpt2::Kept Gpt2::fc1_kept() const {
+  Kept sum = {0, config().num_layers * options_.hidden * config().channels};
+  for (const Block& block : blocks_) sum.kept += block.mlp.fc1().kept();
+  return sum;
+}
+
+Gpt2::Kept Gpt2::fc2_kept() const {
+  Kept sum = {0, config().num_layers * options_.hidden * config().channels};
+  for (const Block& block : blocks_) sum.kept += block.mlp.fc2().kept();
+  return sum;
+}
+
+void Gpt2::scale_initial_weights() {
+  for (Parameter& p : table_.entries()) {
+    if (p.count() == 0 || p.pattern.is_dense()) continue;
+    const auto factor = static_cast<float>(1 / std::sqrt(p.pattern.density()));
+    std::vector<float> values(static_cast<size_t>(p.count()));
+    p.unpack(p.value.data(), values.data());
+    for (float& value : values) value *= factor;
+    p.pack(values.data(), p.value.data());
+  }
+}
+
 void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
-  const int64_t rows = B * T, C = config_.channels, H = 4 * C;
+  const int64_t rows = B * T, C = config().channels, H = options_.hidden;
   embedded_ = arena.reserve({rows, C});
   for (Block& block : blocks_) {
     block.ln1.reserve(arena, rows);
@@ -109,12 +169,12 @@ void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
 
 // Training evaluates too, in the same workspace.
 int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mode mode) const {
-  const int64_t rows = B * T, C = config_.channels, V = config_.vocab_size;
+  const int64_t rows = B * T, C = config().channels, V = config().vocab_size;
   const bool train = mode == Mode::train;
   int64_t floats = classifier_workspace(context, rows, C, V, false);
   if (train) {
-    floats = std::max({floats, classifier_workspace(context, rows, C, V, true),
-                       layernorm_workspace(rows, C)});
+    floats = std::max(
+        {floats, classifier_workspace(context, rows, C, V, true), layernorm_workspace(rows, C)});
   }
   for (const Block& block : blocks_) {
     floats = std::max({floats, block.attention.workspace(context, B, T, train),
@@ -131,9 +191,9 @@ std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T,
 }
 
 void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
-  if (T > config_.max_seq_len) {
+  if (T > config().max_seq_len) {
     throw UsageError(
-        message("sequence length T = ", T, " exceeds the model's maxT = ", config_.max_seq_len));
+        message("sequence length T = ", T, " exceeds the model's maxT = ", config().max_seq_len));
   }
   if (B < 1 || T < 1) {
     throw UsageError(
@@ -157,7 +217,7 @@ Tensor Gpt2::forward(const Context& context, const Batch& batch) {
   embedding_forward(context, {.tokens = inputs,
                               .wte = wte_.value,
                               .wpe = wpe_.value,
-                              .x = Tensor(embedded_.data(), {B_, T_, config_.channels})});
+                              .x = Tensor(embedded_.data(), {B_, T_, config().channels})});
   Tensor x = embedded_;
   for (Block& block : blocks_) {
     const Tensor before_attention = block.ln1.forward(context, x);
@@ -172,7 +232,7 @@ Tensor Gpt2::forward(const Context& context, const Batch& batch) {
 // Walks the blocks from the last to the first; dx is the gradient of the residual stream, to
 // which every branch adds its own.
 void Gpt2::backward(const Context& context, const Batch& batch) {
-  const int64_t rows = B_ * T_, C = config_.channels;
+  const int64_t rows = B_ * T_, C = config().channels;
   const Tensor dx = buffers_.dx, dnormalized = buffers_.second;
   const auto wide = [&](int64_t width) { return Tensor(buffers_.wide.data(), {rows, width}); };
   std::fill_n(dx.data(), dx.numel(), 0.0f);
@@ -180,7 +240,7 @@ void Gpt2::backward(const Context& context, const Batch& batch) {
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
     const auto next = std::next(block);
     const Tensor x = next == blocks_.rend() ? embedded_ : next->after_mlp;
-    block->mlp.backward(context, dx, block->ln2.output(), dnormalized, wide(4 * C));
+    block->mlp.backward(context, dx, block->ln2.output(), dnormalized, wide(options_.hidden));
     block->ln2.backward(context, dnormalized, block->after_attention, dx);
     block->attention.backward(context, dx, block->ln1.output(), dnormalized, wide(3 * C),
                               buffers_.narrow);
@@ -198,7 +258,7 @@ Loss Gpt2::loss(const Context& context, const Batch& batch) {
   return classifier(context, {.x = x,
                               .wte = wte_.value,
                               .targets = Tokens(targets.data(), {B_ * T_}),
-                              .vocab = config_.vocab_size});
+                              .vocab = config().vocab_size});
 }
 
 Loss Gpt2::loss_and_gradients(const Context& context, const Batch& batch, float scale) {
@@ -210,7 +270,7 @@ Loss Gpt2::loss_and_gradients(const Context& context, const Batch& batch, float 
   const Loss loss = classifier(context, {.x = x,
                                          .wte = wte_.value,
                                          .targets = Tokens(targets.data(), {B_ * T_}),
-                                         .vocab = config_.vocab_size,
+                                         .vocab = config().vocab_size,
                                          .scale = scale,
                                          .dx = buffers_.narrow,
                                          .dwte = wte_.gradient});
@@ -219,19 +279,19 @@ Loss Gpt2::loss_and_gradients(const Context& context, const Batch& batch, float 
 }
 
 std::unique_ptr<DecodeState> Gpt2::start_decoding(Context& context, int64_t capacity) {
-  if (capacity < 1 || capacity > config_.max_seq_len) {
+  if (capacity < 1 || capacity > config().max_seq_len) {
     throw UsageError(message("decoding ", capacity,
                              " positions is not possible: the model has 1 to ",
-                             config_.max_seq_len));
+                             config().max_seq_len));
   }
   auto cache = std::make_unique<KeyValueCache>();
   cache->capacity = capacity;
   Arena counting;
-  cache->reserve(counting, config_);
+  cache->reserve(counting, options_);
   cache->memory = allocate(counting.bytes(), "keys and values");
   Arena arena(cache->memory, counting.bytes());
-  cache->reserve(arena, config_);
-  const int64_t floats = attention_workspace(context, capacity, config_.num_heads);
+  cache->reserve(arena, options_);
+  const int64_t floats = attention_workspace(context, capacity, config().num_heads);
   cache->workspace = allocate(floats_to_bytes(floats), "workspace");
   context.workspace = Tensor(reinterpret_cast<float*>(cache->workspace.get()), {floats});
   return cache;
@@ -239,9 +299,10 @@ std::unique_ptr<DecodeState> Gpt2::start_decoding(Context& context, int64_t capa
 
 Tensor Gpt2::decode_trunk(const Context& context, DecodeState& state, int32_t token) {
   auto& cache = dynamic_cast<KeyValueCache&>(state);
-  const int64_t C = config_.channels;
-  if (token < 0 || token >= config_.vocab_size) {
-    throw UsageError(message("token ", token, " is not in the vocabulary of ", config_.vocab_size));
+  const int64_t C = config().channels;
+  if (token < 0 || token >= config().vocab_size) {
+    throw UsageError(
+        message("token ", token, " is not in the vocabulary of ", config().vocab_size));
   }
   if (cache.position == cache.capacity) {
     throw UsageError(message("all ", cache.capacity, " positions have been read"));
@@ -258,7 +319,8 @@ Tensor Gpt2::decode_trunk(const Context& context, DecodeState& state, int32_t to
     block.attention.decode(context, cache.normalized, cache.x, cache.y, cache.keys[layer],
                            cache.values[layer], cache.position, cache.qkv, cache.heads);
     block.ln2.apply(context, cache.y, cache.normalized, cache.statistics);
-    block.mlp.apply(context, cache.normalized, cache.y, cache.x, cache.hidden, cache.gelu);
+    block.mlp.apply(context, cache.normalized, cache.y, cache.x, cache.hidden, cache.gelu,
+                    cache.inner);
     ++layer;
   }
   final_norm_->apply(context, cache.x, cache.normalized, cache.statistics);
@@ -271,9 +333,9 @@ void Gpt2::prefill(const Context& context, DecodeState& state, int32_t token) {
 
 void Gpt2::decode(const Context& context, DecodeState& state, int32_t token, float* logits) {
   const Tensor x = decode_trunk(context, state, token);
-  const int64_t V = config_.vocab_size;
+  const int64_t V = config().vocab_size;
   linear_forward(context, {.x = x,
-                           .w = ConstTensor(wte_.value.data(), {V, config_.channels}),
+                           .w = ConstTensor(wte_.value.data(), {V, config().channels}),
                            .b = {},
                            .y = Tensor(logits, {1, V})});
 }

@@ -1,11 +1,11 @@
 // GPT-2 (Radford et al. 2019): learned positions, pre-LayerNorm blocks, tanh GELU, tied head; the
-// MLP weights may be bands.
+// MLP weights may have patterns or a low rank.
 #pragma once
 
 #include <deque>
 #include <optional>
 
-#include "formats/checkpoint.h"
+#include "formats/model_file.h"
 #include "layers/layernorm.h"
 #include "layers/mlp.h"
 #include "layers/self_attention.h"
@@ -19,23 +19,47 @@ enum class Gpt2Init {
   original,  // experiments 7 to 9: all N(0, 0.02), Linear biases U(+-1 / sqrt(inputs))
 };
 
+// What a GPT-2 is made of.
+struct Gpt2Options {
+  Gpt2Config config;
+  // On the hidden axis, 0 = dense: one value for all layers, or one for each.
+  std::vector<int64_t> fc1_bandwidths = {0}, fc2_bandwidths = {0};
+  PatternKind pattern = PatternKind::band;  // of the weights that have a bandwidth
+  uint64_t mask_seed = 1337;                // of patterns that are drawn
+  int64_t hidden = 0;                       // H of the MLP; 0 = 4C
+  int64_t mlp_rank = 0;                     // of both MLP weights; 0 = full
+  Gpt2Init init = Gpt2Init::gpt2;
+};
+
 class Gpt2 : public Model {
  public:
-  // Bandwidths on the hidden axis, 0 = dense. Throws UsageError for an impossible shape. The
-  // parameters are allocated by parameters().allocate().
-  Gpt2(const Gpt2Config& config, int64_t fc1_bandwidth, int64_t fc2_bandwidth,
-       Gpt2Init init = Gpt2Init::gpt2);
+  // Weights of either kind in all layers: how many may be non-zero, of how many in full matrices.
+  struct Kept {
+    int64_t kept, total;
+  };
 
-  const Gpt2Config& config() const { return config_; }
-  int64_t fc1_bandwidth() const { return fc1_bandwidth_; }
-  int64_t fc2_bandwidth() const { return fc2_bandwidth_; }
-  // The pattern of either MLP weight, the same in every layer.
-  const Pattern& fc1_pattern() const { return blocks_.front().mlp.fc1().weight().pattern; }
-  const Pattern& fc2_pattern() const { return blocks_.front().mlp.fc2().weight().pattern; }
+  // Throws UsageError for an impossible shape. The parameters are allocated by
+  // parameters().allocate().
+  explicit Gpt2(const Gpt2Options& options);
+
+  // With every default resolved: H, and one bandwidth a layer.
+  const Gpt2Options& options() const { return options_; }
+  const Gpt2Config& config() const { return options_.config; }
+  Gpt2Shape shape() const { return {options_.config, options_.hidden, options_.mlp_rank}; }
+  // The patterns of a layer's MLP weights (of their second factors when they have a rank).
+  const Pattern& fc1_pattern(int64_t layer = 0) const;
+  const Pattern& fc2_pattern(int64_t layer = 0) const;
+  Kept fc1_kept() const;
+  Kept fc2_kept() const;
+
+  // Multiplies every weight that its pattern leaves incomplete by 1 / sqrt(density), which gives
+  // its outputs the variance that the full weight's have. For initial weights, once, before the
+  // first step.
+  void scale_initial_weights();
 
   ParameterTable& parameters() override { return table_; }
-  int64_t vocab_size() const override { return config_.vocab_size; }
-  int64_t max_seq_len() const override { return config_.max_seq_len; }
+  int64_t vocab_size() const override { return options_.config.vocab_size; }
+  int64_t max_seq_len() const override { return options_.config.max_seq_len; }
 
   std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) override;
   void prepare(Context& context, int64_t B, int64_t T, Mode mode) override;
@@ -61,10 +85,10 @@ class Gpt2 : public Model {
     Tensor dx;      // (B T, C): gradient of the residual stream
     Tensor narrow;  // (B T, C)
     Tensor second;  // (B T, C)
-    Tensor wide;    // (B T, max(3, H / C) C)
+    Tensor wide;    // (B T, max(3C, H))
   };
 
-  Block make_block(int64_t layer, Gpt2Init init);
+  Block make_block(int64_t layer);
   void reserve(Arena& arena, int64_t B, int64_t T, Mode mode);
   int64_t workspace_floats(const Context& context, int64_t B, int64_t T, Mode mode) const;
   // Runs the trunk; returns the normalized output (B T, C).
@@ -72,8 +96,7 @@ class Gpt2 : public Model {
   void backward(const Context& context, const Batch& batch);
   Tensor decode_trunk(const Context& context, DecodeState& state, int32_t token);
 
-  Gpt2Config config_;
-  int64_t fc1_bandwidth_, fc2_bandwidth_;
+  Gpt2Options options_;
   ParameterTable table_;
   Parameter& wte_;
   Parameter& wpe_;

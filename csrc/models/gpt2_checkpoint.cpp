@@ -1,49 +1,70 @@
 #include "models/gpt2_checkpoint.h"
 
 namespace pyllmc {
+namespace {
 
-Parameter& gpt2_parameter(Gpt2& model, int tensor, int64_t layer) {
-  const CheckpointTensor entry = checkpoint_layout(model.config())[static_cast<size_t>(tensor)];
-  const std::string prefix = entry.per_layer ? "h." + std::to_string(layer) + "." : "";
-  return model.parameters().find(prefix + std::string(entry.name));
+Parameter& parameter_of(Gpt2& model, const CheckpointTensor& tensor, int64_t layer) {
+  const std::string prefix = tensor.per_layer ? "h." + std::to_string(layer) + "." : "";
+  return model.parameters().find(prefix + std::string(tensor.name));
 }
 
-void read_weights(Gpt2& model, const CheckpointFile& file) {
-  if (!(file.config() == model.config())) {
+}  // namespace
+
+Gpt2Options options_of(const ModelFile& file) {
+  const ModelRecord& record = file.record();
+  return {.config = file.config(),
+          .fc1_bandwidths = record.fc1_bandwidth,
+          .fc2_bandwidths = record.fc2_bandwidth,
+          .pattern = record.pattern,
+          .mask_seed = static_cast<uint64_t>(record.mask_seed),
+          .hidden = file.shape().hidden,
+          .mlp_rank = file.shape().mlp_rank};
+}
+
+void read_weights(Gpt2& model, const ModelFile& file) {
+  if (!(file.shape() == model.shape())) {
     throw FormatError(
         message(file.path(), " holds a model of another shape than the one in memory"));
   }
-  for (int tensor = 0; tensor < kCheckpointTensors; ++tensor) {
-    const CheckpointTensor& entry = file.tensors()[static_cast<size_t>(tensor)];
-    const int64_t layers = entry.per_layer ? model.config().num_layers : 1;
-    const int64_t count = entry.count / layers;
+  std::vector<float> values;
+  for (int t = 0; t < static_cast<int>(file.tensors().size()); ++t) {
+    const CheckpointTensor& tensor = file.tensors()[static_cast<size_t>(t)];
+    const int64_t layers = tensor.per_layer ? model.config().num_layers : 1;
+    const int64_t count = tensor.count / layers;
+    values.resize(static_cast<size_t>(count));
     for (int64_t layer = 0; layer < layers; ++layer) {
-      float* values = gpt2_parameter(model, tensor, layer).value.data();
-      file.read_tensor(tensor, values, count, layer * count);
+      Parameter& p = parameter_of(model, tensor, layer);
+      file.read_tensor(t, values.data(), count, layer * count);
+      p.pack(values.data(), p.value.data());
     }
   }
 }
 
-std::unique_ptr<Gpt2> load_gpt2(const CheckpointFile& file) {
-  auto model =
-      std::make_unique<Gpt2>(file.config(), file.meta().fc1_bandwidth, file.meta().fc2_bandwidth);
+std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file) {
+  auto model = std::make_unique<Gpt2>(options_of(file));
   model->parameters().allocate(false);
   read_weights(*model, file);
   return model;
 }
 
 void Gpt2::save(const std::string& path, const RunRecord& record) {
-  const CheckpointMeta meta = {.step = record.step,
-                               .fc1_bandwidth = fc1_bandwidth_,
-                               .fc2_bandwidth = fc2_bandwidth_,
+  const ModelRecord written = {.step = record.step,
+                               .fc1_bandwidth = options_.fc1_bandwidths,
+                               .fc2_bandwidth = options_.fc2_bandwidths,
+                               .pattern = options_.pattern,
+                               .mask_seed = static_cast<int64_t>(options_.mask_seed),
                                .init_seed = record.init_seed,
                                .data_seed = record.data_seed,
                                .has_meta = true};
-  write_checkpoint(
-      path, config_, meta,
+  const std::vector<CheckpointTensor> tensors = model_layout(shape());
+  std::vector<float> values;
+  write_model(
+      path, shape(), written,
       [&](int tensor, int64_t layer) {
-        const Parameter& p = gpt2_parameter(*this, tensor, layer);
-        return std::span<const float>(p.value.data(), static_cast<size_t>(p.count()));
+        const Parameter& p = parameter_of(*this, tensors[static_cast<size_t>(tensor)], layer);
+        values.resize(static_cast<size_t>(p.count()));
+        p.unpack(p.value.data(), values.data());
+        return std::span<const float>(values);
       },
       true);
 }

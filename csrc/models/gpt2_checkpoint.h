@@ -1,5 +1,4 @@
-// GPT-2 models and llm.c's files: reading weights into the parameter table (Gpt2::save writes
-// them).
+// GPT-2 models and their files: reading weights into the parameter table (Gpt2::save writes them).
 #pragma once
 
 #include <memory>
@@ -9,14 +8,14 @@
 
 namespace pyllmc {
 
-// Parameter of tensor `tensor` (file order) and `layer`.
-Parameter& gpt2_parameter(Gpt2& model, int tensor, int64_t layer);
+// The model that the file describes: its shape, bandwidths and pattern.
+Gpt2Options options_of(const ModelFile& file);
 
 // Copies the file's weights into the model's allocated parameters. Throws FormatError when the
 // file's shape is another one.
-void read_weights(Gpt2& model, const CheckpointFile& file);
+void read_weights(Gpt2& model, const ModelFile& file);
 
-// The model of a file, for inference: its own bandwidths, parameters read, no gradients.
-std::unique_ptr<Gpt2> load_gpt2(const CheckpointFile& file);
+// The model of a file, for inference: its own patterns, parameters read, no gradients.
+std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file);
 
 }  // namespace pyllmc

@@ -91,12 +91,15 @@ std::string find_tokenizer(const TrainSettings& settings) {
 }  // namespace
 
 TrainSession::TrainSession(const TrainSettings& settings)
-    : file_(CheckpointFile::open(checked(settings).model)),
-      model_(
-          std::make_unique<Gpt2>(file_.config(), settings.fc1_bandwidth, settings.fc2_bandwidth)),
+    : file_(ModelFile::open(checked(settings).model)),
+      model_(std::make_unique<Gpt2>(Gpt2Options{.config = file_.config(),
+                                                .fc1_bandwidths = {settings.fc1_bandwidth},
+                                                .fc2_bandwidths = {settings.fc2_bandwidth},
+                                                .hidden = file_.shape().hidden,
+                                                .mlp_rank = file_.shape().mlp_rank})),
       facts_{.settings = settings,
              .config = file_.config(),
-             .start = file_.meta(),
+             .start = file_.record(),
              .parameters = model_->parameters().numbers(),
              .fc1 = model_->fc1_pattern(),
              .fc2 = model_->fc2_pattern(),
@@ -123,7 +126,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
                              " tokens, at most ", INT32_MAX, " are possible; use --accumulate"));
   }
   if (s.threads == 0) s.threads = available_threads();
-  if (!s.init_seed) s.init_seed = file_.meta().has_meta ? file_.meta().init_seed : kDefaultInitSeed;
+  if (!s.init_seed)
+    s.init_seed = file_.record().has_meta ? file_.record().init_seed : kDefaultInitSeed;
 
   facts_.memory = Trainer::memory_needs(*model_, trainer_options());
   Trainer::check_memory(*model_, trainer_options(), facts_.memory_available);

@@ -51,7 +51,7 @@ enum class EndStatus { done, diverged, interrupted };
 struct TrainFacts {
   TrainSettings settings;  // with every default resolved
   Gpt2Config config;
-  CheckpointMeta start;  // what the model file records of the run that made it
+  ModelRecord start;  // what the model file records of the run that made it
   int64_t parameters;
   Pattern fc1, fc2;
   int64_t train_tokens, val_tokens;  // in the files
@@ -90,7 +90,7 @@ class TrainSession {
   TrainerOptions trainer_options() const;
   std::string sample_text(Trainer& trainer, int64_t step) const;
 
-  CheckpointFile file_;
+  ModelFile file_;
   std::unique_ptr<Gpt2> model_;
   std::optional<Tokenizer> tokenizer_;
   std::optional<DataLoader> val_, test_;
