@@ -18,6 +18,7 @@ COMMANDS = {
     "data": "Make token files from TinyStories, other text or built-in stories.",
     "model": "Write a model's initial weights.",
     "matrix": "Run every run of an experiment, skipping what is finished.",
+    "watch": "Watch a running experiment on the terminal.",
     "parse": "Read training logs into one table.",
     "report": "Write an experiment's tables, charts and README.md from its logs.",
     "inspect": "Show what a model, checkpoint or token file holds.",
@@ -36,6 +37,7 @@ From text to a report:
 \b
 Looking closer:
   pyllmc matrix run --dry-run         what would run, and why
+  pyllmc watch runs/demo              what runs now, and for how long
   pyllmc parse runs/demo/logs         the losses as a table
   pyllmc inspect model.bin            shape and densities of a checkpoint
 

@@ -1,0 +1,117 @@
+"""`pyllmc watch`: a running matrix on the terminal."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import sys
+import termios
+import time
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from pyllmc.cli.matrix import folder_argument, out_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pyllmc.cli.watch_frame import Watch
+
+_REDRAW_SECONDS = 1.0
+_PIPE_WIDTH = 120
+
+
+@click.command()
+@folder_argument
+@out_option
+@click.option("--once", is_flag=True, help="Print what is to be seen now and end.")
+def watch(folder: Path, out: Path | None, once: bool) -> None:
+    """Watch a running experiment: states, steps, loss curves, speed and the time left.
+
+    Everything is read from the cells' own files, whoever runs them and on whichever machine: q or
+    Ctrl-C leaves, nothing that runs notices, and the same command comes back. Where stdout is no
+    terminal one frame is printed, as with --once.
+
+    \b
+      pyllmc watch runs/demo
+      pyllmc watch runs/demo --once
+    """
+    from rich.console import Console
+
+    from pyllmc.cli.watch_frame import Watch
+    from pyllmc.experiments.matrix import load_matrix
+
+    seen = Watch(load_matrix(folder, out=out))
+    live = sys.stdout.isatty() and not once
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
+    if not live:
+        seen.refresh()
+        console.print(seen.frame(console.width))
+        return
+    _follow(seen, console)
+    click.echo(f"left; what runs goes on: pyllmc watch {folder} comes back", err=True)
+
+
+def _follow(seen: Watch, console: Console) -> None:
+    """Redraws until q, Ctrl-C or SIGTERM."""
+    from rich.live import Live
+
+    with (
+        suppress(KeyboardInterrupt),
+        _signals_as_ctrl_c(),
+        _keys() as pressed,
+        Live(console=console, screen=True, auto_refresh=False) as live,
+    ):
+        while True:
+            seen.refresh()
+            frame = seen.frame(console.width, console.height, footer="q leaves; what runs goes on")
+            live.update(frame, refresh=True)
+            if pressed() in ("q", "Q"):
+                return
+
+
+@contextmanager
+def _keys() -> Iterator[Callable[[], str]]:
+    """A function that waits for a key for up to _REDRAW_SECONDS; "" when there was none."""
+    if not sys.stdin.isatty():
+        yield _wait
+        return
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def pressed() -> str:
+        ready, _, _ = select.select([terminal], [], [], _REDRAW_SECONDS)
+        return os.read(terminal, 1).decode("ascii", "replace") if ready else ""
+
+    try:
+        tty.setcbreak(terminal)
+        yield pressed
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+
+
+def _wait() -> str:
+    time.sleep(_REDRAW_SECONDS)
+    return ""
+
+
+@contextmanager
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """SIGTERM and a closed window leave as Ctrl-C does, so that the terminal is put right."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
