@@ -82,9 +82,9 @@ def test_version_is_the_packages() -> None:
 
 
 def test_mistyped_command_is_answered_with_the_right_one() -> None:
-    result = invoke("reprot")
+    result = invoke("inspcet")
     assert result.exit_code == 2
-    assert "No such command 'reprot'. Did you mean 'report'?" in result.stderr
+    assert "No such command 'inspcet'. Did you mean 'inspect'?" in result.stderr
 
 
 @pytest.fixture

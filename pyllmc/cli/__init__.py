@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import keyword
 import sys
 import traceback
 from typing import Any
@@ -22,6 +23,8 @@ COMMANDS = {
     "parse": "Read training logs into one table.",
     "report": "Write an experiment's tables, charts and README.md from its logs.",
     "inspect": "Show what a model, checkpoint or token file holds.",
+    "export": "Write a model in other programs' formats.",
+    "import": "Read a model of another program.",
     "bench": "Measure the speed of pyllmc on this machine.",
     "doctor": "Show what is installed, what was found and what is missing.",
 }
@@ -60,8 +63,8 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"pyllmc.cli.{cmd_name}")
-        command = getattr(module, cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = getattr(importlib.import_module(f"pyllmc.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 
