@@ -23,7 +23,7 @@ COMMANDS = {
     "parse": "Read training logs into one table.",
     "report": "Write an experiment's tables, charts and README.md from its logs.",
     "inspect": "Show what a model, checkpoint or token file holds.",
-    "export": "Write a model in other programs' formats.",
+    "export": "Write a model or an experiment's runs in other programs' formats.",
     "import": "Read a model of another program.",
     "bench": "Measure the speed of pyllmc on this machine.",
     "doctor": "Show what is installed, what was found and what is missing.",

@@ -1,4 +1,4 @@
-"""`pyllmc export`: a model in other programs' formats."""
+"""`pyllmc export`: a model or a matrix's runs in other programs' formats."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from pathlib import Path
 
 import click
 
+from pyllmc.cli.export_runs import runs
+
 # Vocabularies that a model's size gives away.
 _KNOWN = {50257: "gpt2", 1024: "ministories"}
 
 
 @click.group()
 def export() -> None:
-    """Write a model in other programs' formats."""
+    """Write a model, or an experiment's runs, in other programs' formats."""
+
+
+export.add_command(runs)
 
 
 @export.command()
