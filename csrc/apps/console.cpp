@@ -97,12 +97,25 @@ void warn_of_other_band(const char* layer, const char* flag, int64_t recorded, i
                layer, recorded, used, flag, recorded);
 }
 
+void say_resumed(const ResumeFacts& resumed) {
+  for (const std::string& reason : resumed.unreadable) {
+    std::fprintf(stderr, "warning: %s; an older state is used\n", reason.c_str());
+  }
+  if (!resumed.changed.empty()) {
+    std::fprintf(stderr, "warning: the run goes on with other settings: %s\n",
+                 resumed.changed.c_str());
+  }
+  std::printf("resuming from %s (step %" PRId64 ")\n", resumed.folder.c_str(), resumed.step);
+}
+
 }  // namespace
 
 void Console::started(const TrainFacts& f) {
   const TrainSettings& s = f.settings;
   steps_ = s.steps;
   parameters_ = f.parameters;
+  first_step_ = f.resumed ? f.resumed->step : 0;
+  state_root_ = f.state_root;
   rule();
   row("Parameter", std::string("Value"));
   rule();
@@ -128,6 +141,7 @@ void Console::started(const TrainFacts& f) {
   row("gradient clipping", s.grad_clip > 0 ? message(s.grad_clip) : std::string("off"));
   row("val_loss_every", s.val_every);
   row("val_max_steps", s.val_batches);
+  row("train_eval_batches", s.train_eval_batches);
   row("sample_every", s.sample_every);
   row("genT", s.sample_length);
   row("init seed, data seed", message(*s.init_seed, ", ", s.data_seed));
@@ -159,6 +173,19 @@ void Console::started(const TrainFacts& f) {
       message(bytes_text(total_bytes(f.memory)), " of ", bytes_text(f.memory_available), " free"));
   rule();
   say_when_dense(f.fc1, f.fc2);
+  if (f.resumed) {
+    say_resumed(*f.resumed);
+    std::fflush(stdout);
+    return;
+  }
+  if (s.resume) {
+    std::printf("--resume: there is no state in %s yet, starting at step 0\n",
+                f.state_root.c_str());
+  }
+  if (!f.set_aside.empty()) {
+    std::printf("states of an earlier run of %s are now in %s\n", s.checkpoint.c_str(),
+                f.set_aside.c_str());
+  }
   warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth.front(), s.fc1_bandwidth);
   warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth.front(), s.fc2_bandwidth);
   std::fflush(stdout);
@@ -170,8 +197,13 @@ void Console::validated(int64_t step, const Loss& loss) {
   std::fflush(stdout);
 }
 
+void Console::measured_train_subset(int64_t step, const Loss& loss) {
+  std::printf("train subset loss %.6f (step %" PRId64 ", %s tokens)\n", loss.mean(), step,
+              with_commas(loss.count).c_str());
+}
+
 void Console::stepped(const StepResult& r, double seconds, int64_t tokens) {
-  if (r.step > 0) {
+  if (r.step > first_step_) {
     ++timed_steps_;
     timed_seconds_ += seconds;
   }
@@ -209,7 +241,9 @@ void Console::ended(int64_t step, EndStatus status) {
                 1e3 * timed_seconds_ / static_cast<double>(timed_steps_));
   }
   if (status == EndStatus::interrupted) {
-    std::printf("interrupted after %" PRId64 " of %" PRId64 " updates\n", step, steps_);
+    std::printf("interrupted after %" PRId64 " of %" PRId64 " updates%s\n", step, steps_,
+                state_root_.empty() ? "; nothing was saved, as there is no --checkpoint"
+                                    : "; --resume goes on from here");
   }
   std::fflush(stdout);
 }

@@ -106,6 +106,16 @@ void Flags::action(const std::string& short_names, const std::string& name, cons
        }});
 }
 
+void Flags::toggle(const std::string& name, bool* target, const std::string& help) {
+  add({.short_names = "",
+       .name = name,
+       .value_name = "",
+       .help = help,
+       .shown = "",
+       .set = [target](const std::string&, const std::string&) { *target = true; },
+       .alone = true});
+}
+
 const Flags::Flag* Flags::find(const std::string& word) const {
   for (const Flag& flag : flags_) {
     if (word.rfind("--", 0) == 0 && word.substr(2) == flag.name) return &flag;
@@ -163,6 +173,10 @@ Flags::Outcome Flags::parse(int argc, const char* const* argv) const {
     }
     const Flag* flag = find(word);
     if (!flag) refuse(word);
+    if (flag->alone) {
+      if (value) throw UsageError(message(word, " takes no value, got '", *value, "'"));
+      value.emplace();
+    }
     if (!value) {
       if (i + 1 == argc) throw UsageError(message(word, " needs a value after it"));
       value = argv[++i];
@@ -182,7 +196,7 @@ std::string Flags::help() const {
     if (!flag.group.empty()) out += "\n" + flag.group + "\n";
     std::string names = "  ";
     for (char c : flag.short_names) names += std::string("-") + c + ", ";
-    names += "--" + flag.name + " " + flag.value_name;
+    names += "--" + flag.name + (flag.alone ? "" : " " + flag.value_name);
     constexpr size_t kColumn = 34;
     if (names.size() + 2 > kColumn) {
       out += names + "\n" + std::string(kColumn, ' ');

@@ -42,6 +42,8 @@ class Flags {
   // A flag whose whole number is handed to `set`.
   void action(const std::string& short_names, const std::string& name, const std::string& help,
               const std::string& shown, std::function<void(int64_t)> set);
+  // A flag without a value, which sets the target.
+  void toggle(const std::string& name, bool* target, const std::string& help);
 
   enum class Outcome { run, help, version };
   // Throws UsageError for unknown flags, missing or malformed values. Returns what is to be done.
@@ -54,6 +56,7 @@ class Flags {
     std::string short_names, name, value_name, help, shown;
     std::function<void(const std::string& flag, const std::string& value)> set;
     bool any_text = false;  // takes any word as its value, so a flag there may be a mistake
+    bool alone = false;     // takes no value
     std::string group{};    // title that precedes this flag, "" = none
   };
   void add(Flag flag);

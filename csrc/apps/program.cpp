@@ -6,10 +6,6 @@
 
 #include "core/error.h"
 
-#ifndef PYLLMC_VERSION
-#define PYLLMC_VERSION "unknown"
-#endif
-
 namespace pyllmc {
 
 int run_program(const char* program, const std::function<int()>& body) {
@@ -33,8 +29,6 @@ int run_program(const char* program, const std::function<int()>& body) {
   }
   return static_cast<int>(ExitCode::failed);
 }
-
-const char* version() { return PYLLMC_VERSION; }
 
 std::string printable(std::string_view text) {
   std::string shown;

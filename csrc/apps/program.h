@@ -5,12 +5,12 @@
 #include <string>
 #include <string_view>
 
+#include "core/build.h"
+
 namespace pyllmc {
 
 // Runs `body`; an Error becomes "<program>: <sentence>" on stderr and its exit code.
 int run_program(const char* program, const std::function<int()>& body);
-
-const char* version();
 
 // The text with U+FFFD for control characters other than newline and tab: an untrained model draws
 // any byte, and some of them steer a terminal.

@@ -7,6 +7,7 @@
 #include "apps/flags.h"
 #include "apps/program.h"
 #include "core/error.h"
+#include "formats/fault.h"
 #include "train/log_writer.h"
 #include "train/session.h"
 
@@ -39,10 +40,18 @@ pyllmc::Flags flags_for(Choices& choices) {
       "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
       "      -o logs/log_fc1_bw512.txt\n"
       "  train_banded -w 256 -e model.bin -c checkpoint_banded.bin -n 2000\n",
-      "The first Ctrl-C finishes the step, saves the checkpoint and stops; a second one stops at\n"
-      "once. Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or\n"
-      "gradient that is not finite; the checkpoint is left as it was), 4 bad or missing file,\n"
-      "75 stopped by SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
+      "Beside a checkpoint X.bin, X.state/step_<N>/ holds all that --resume needs to go on as if "
+      "the\n"
+      "run had never stopped, to the last bit; the two newest are kept. What has changed since "
+      "then\n"
+      "(data, batch, schedule, machine) is refused with the difference shown, unless named by\n"
+      "--allow-changed NAME,NAME. The first Ctrl-C finishes the step, saves and stops; a second "
+      "one\n"
+      "stops at once.\n"
+      "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or gradient\n"
+      "that is not finite; the checkpoint is left as it was), 4 bad or missing file, 75 stopped "
+      "by\n"
+      "SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
   flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
   flags.integer("1w", "fc1-bandwidth", &s.fc1_bandwidth,
                 "bandwidth of FC1, the up-projection C -> 4C");
@@ -55,6 +64,9 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.text("e", "model", &s.model, "FILE", "model or checkpoint to start from");
   flags.text("c", "checkpoint", &s.checkpoint, "FILE", "checkpoint to write at the end", "none");
   flags.integer("k", "checkpoint-every", &s.checkpoint_every, "also every N updates; 0 = no");
+  flags.toggle("resume", &s.resume, "continue from the newest state beside -c; without one, start");
+  flags.text("", "allow-changed", &s.allow_changed, "NAMES",
+             "settings that may differ from the state's", "none");
   flags.text("i", "train-data", &s.train_data, "GLOB", "token files to train on");
   flags.text("j", "val-data", &s.val_data, "GLOB", "token files to validate on");
   flags.text("", "test-data", &s.test_data, "GLOB", "token files for one test loss at the end",
@@ -77,6 +89,8 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.group("Validation and samples");
   flags.integer("v", "val-every", &s.val_every, "validate every N updates; 0 = first and last");
   flags.integer("m", "val-batches", &s.val_batches, "batches of a validation, always the first");
+  flags.integer("", "train-eval-batches", &s.train_eval_batches,
+                "batches of training data to measure then; 0 = none");
   flags.integer("s", "sample-every", &s.sample_every, "sample every N updates; 0 = at the end");
   flags.integer("g", "sample-length", &s.sample_length, "tokens of a sample; 0 = none");
   flags.group("Seeds and machine");
@@ -93,6 +107,12 @@ pyllmc::Flags flags_for(Choices& choices) {
 }
 
 int train(int argc, char** argv) {
+  // For tests of what a killed run leaves behind: see formats/fault.h.
+  pyllmc::check_fault_plan();
+  if (argc == 2 && std::string_view(argv[1]) == "--fault-points") {
+    for (const std::string_view name : pyllmc::fault_point_names()) std::puts(name.data());
+    return 0;
+  }
   Choices choices;
   const pyllmc::Flags flags = flags_for(choices);
   switch (flags.parse(argc, argv)) {
@@ -114,10 +134,16 @@ int train(int argc, char** argv) {
   settings.threads = static_cast<int>(choices.threads);
 
   pyllmc::TrainSession session(settings);
+  if (const auto& resumed = session.facts().resumed; resumed && resumed->finished) {
+    std::printf("nothing to do: the run is finished, %s holds its last step, %lld\n",
+                settings.checkpoint.c_str(), static_cast<long long>(resumed->step));
+    return 0;
+  }
   pyllmc::Console console;
   std::vector<pyllmc::TrainObserver*> observers = {&console};
   std::optional<pyllmc::LogWriter> log;
-  if (!settings.log.empty()) observers.push_back(&log.emplace(settings.log));
+  if (!settings.log.empty())
+    observers.push_back(&log.emplace(settings.log, session.facts().resumed));
   std::signal(SIGINT, on_signal);
   std::signal(SIGTERM, on_signal);
   const pyllmc::EndStatus status = session.run(observers, [] { return stop_signal != 0; });

@@ -5,15 +5,51 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
 
 #include "core/error.h"
+#include "formats/fault.h"
 
 namespace pyllmc {
 
 namespace fs = std::filesystem;
+
+void throw_write_error(const char* action, const std::string& path, int error) {
+  const char* hint = "";
+  if (error == ENOENT) hint = "; its folder does not exist, make it first";
+  if (error == ENOSPC || error == EDQUOT) hint = "; free some space or write elsewhere";
+  if (error == EROFS || error == EACCES || error == EPERM) hint = "; write to another folder";
+  if (error == EFBIG) hint = "; raise the file size limit (ulimit -f)";
+  throw WriteError(message("cannot ", action, " ", path, ": ", std::strerror(error), hint));
+}
+
+void sync_folder(const std::string& folder) {
+  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;  // a folder that may be written but not listed cannot be synced
+  const int result = ::fsync(fd);
+  const int error = errno;
+  ::close(fd);
+  // Some network file systems do not sync folders and say EINVAL.
+  if (result != 0 && error != EINVAL) throw_write_error("sync the folder", folder, error);
+}
+
+void remove_leftovers(const std::string& path) {
+  std::error_code error;
+  const fs::path real = fs::weakly_canonical(fs::absolute(path, error), error);
+  const std::string start = message(".", real.filename().string(), ".tmp-");
+  fs::directory_iterator entries(real.parent_path(), error);
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error)) {
+    const std::string name = entries->path().filename().string();
+    if (!name.starts_with(start)) continue;
+    const long owner = std::strtol(name.c_str() + start.size(), nullptr, 10);
+    const bool dead = owner > 0 && ::kill(static_cast<pid_t>(owner), 0) != 0 && errno == ESRCH;
+    if (dead) ::unlink(entries->path().c_str());
+  }
+}
 
 AtomicFile::AtomicFile(const std::string& path, bool make_parents) : path_(path) {
   std::error_code error;
@@ -52,12 +88,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::fail(const char* action, int error) const {
-  const char* hint = "";
-  if (error == ENOENT) hint = "; its folder does not exist, make it first";
-  if (error == ENOSPC || error == EDQUOT) hint = "; free some space or write elsewhere";
-  if (error == EROFS || error == EACCES || error == EPERM) hint = "; write to another folder";
-  if (error == EFBIG) hint = "; raise the file size limit (ulimit -f)";
-  throw WriteError(message("cannot ", action, " ", path_, ": ", std::strerror(error), hint));
+  throw_write_error(action, path_, error);
 }
 
 void AtomicFile::write(const void* data, size_t bytes) {
@@ -76,16 +107,11 @@ void AtomicFile::commit() {
   const int fd = fd_;
   fd_ = -1;
   if (::close(fd) != 0) fail("close", errno);
+  fault_point(FaultPoint::file_written);
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) fail("rename to", errno);
   temporary_.clear();
-  const int folder =
-      ::open(fs::path(target_).parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder < 0) return;  // a folder that may be written but not listed cannot be synced
-  const int result = ::fsync(folder);
-  const int error = errno;
-  ::close(folder);
-  // Some network file systems do not sync folders and say EINVAL.
-  if (result != 0 && error != EINVAL) fail("sync the folder of", error);
+  fault_point(FaultPoint::file_renamed);
+  sync_folder(fs::path(target_).parent_path().string());
 }
 
 }  // namespace pyllmc

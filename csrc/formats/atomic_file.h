@@ -7,6 +7,16 @@
 
 namespace pyllmc {
 
+// WriteError "cannot <action> <path>: <the system's reason>; <what to do about it>".
+[[noreturn]] void throw_write_error(const char* action, const std::string& path, int error);
+
+// Makes the names in a folder durable. Throws WriteError.
+void sync_folder(const std::string& folder);
+
+// Deletes the temporaries of `path` that processes of this machine left behind when they were
+// killed.
+void remove_leftovers(const std::string& path);
+
 class AtomicFile {
  public:
   // Opens the temporary `.<name>.tmp-<pid>-<n>` beside `path`. A symbolic link is followed, so the

@@ -20,6 +20,16 @@ class DataLoader {
   int64_t tokens() const { return shards_.total_tokens(); }
   const TokenShards& shards() const { return shards_; }
 
+  // Where batch `index` of the training order lies.
+  struct Position {
+    int64_t epoch;
+    ChunkPlace place;
+    uint32_t permutation;  // checksum of the epoch's order
+  };
+  Position position(int64_t index) {
+    return {index / batches(), order_.shuffled(index), order_.epoch_checksum(index)};
+  }
+
   // The batch's tensors "inputs" and "targets" stay valid until the next call. Throws FormatError
   // for a token that is not in the vocabulary.
   Batch shuffled(int64_t index) { return read(order_.shuffled(index)); }

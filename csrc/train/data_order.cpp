@@ -2,6 +2,8 @@
 
 #include <numeric>
 
+#include "formats/crc32.h"
+
 namespace pyllmc {
 
 DataOrder::DataOrder(std::vector<int64_t> shard_chunks, uint32_t seed)
@@ -33,6 +35,12 @@ ChunkPlace DataOrder::shuffled(int64_t index) {
   }
   while (epoch_ < epoch) draw_epoch();
   return order_[static_cast<size_t>(index % chunks_)];
+}
+
+uint32_t DataOrder::epoch_checksum(int64_t index) {
+  shuffled(index);
+  static_assert(sizeof(ChunkPlace) == 2 * sizeof(int64_t));
+  return crc32(order_.data(), order_.size() * sizeof(ChunkPlace));
 }
 
 ChunkPlace DataOrder::sequential(int64_t index) const {

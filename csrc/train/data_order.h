@@ -27,6 +27,8 @@ class DataOrder {
   // Batch number `index`, counted over all epochs. Asking in rising order is cheap; an earlier
   // epoch is drawn again from the start.
   ChunkPlace shuffled(int64_t index);
+  // CRC-32 of the order of the whole epoch that batch `index` belongs to.
+  uint32_t epoch_checksum(int64_t index);
   // Chunk number `index` in the order of the files.
   ChunkPlace sequential(int64_t index) const;
 

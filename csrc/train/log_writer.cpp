@@ -1,15 +1,15 @@
 #include "train/log_writer.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
+#include "core/build.h"
 #include "core/gemm.h"
 #include "core/json.h"
-
-#ifndef PYLLMC_VERSION
-#define PYLLMC_VERSION "unknown"
-#endif
+#include "formats/fault.h"
 
 namespace pyllmc {
 namespace {
@@ -21,16 +21,22 @@ std::string jsonl_beside(const std::string& path) {
   return (has_suffix ? path.substr(0, path.size() - 4) : path) + ".jsonl";
 }
 
-std::FILE* open_file(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "wb");
+std::FILE* open_file(const std::string& path, const char* mode) {
+  std::FILE* file = std::fopen(path.c_str(), mode);
   if (!file) throw WriteError(message("cannot open the log ", path, ": ", std::strerror(errno)));
   return file;
 }
 
-std::string hex(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
-  return text;
+int64_t size_of(const std::string& path) {
+  std::error_code error;
+  const auto size = std::filesystem::file_size(path, error);
+  return error ? 0 : static_cast<int64_t>(size);
+}
+
+void cut(const std::string& path, int64_t bytes) {
+  if (::truncate(path.c_str(), bytes) != 0) {
+    throw WriteError(message("cannot cut the log ", path, ": ", std::strerror(errno)));
+  }
 }
 
 const char* text_of(EndStatus status) {
@@ -47,15 +53,33 @@ const char* text_of(EndStatus status) {
 
 }  // namespace
 
-LogWriter::LogWriter(const std::string& path) : text_path_(path), json_path_(jsonl_beside(path)) {
+LogWriter::LogWriter(const std::string& path, const std::optional<ResumeFacts>& resumed)
+    : text_path_(path), json_path_(jsonl_beside(path)) {
   const auto folder = std::filesystem::path(path).parent_path();
   std::error_code error;
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
   if (error) {
     throw WriteError(message("cannot make the folder ", folder.string(), ": ", error.message()));
   }
-  text_file_ = open_file(text_path_);
-  json_file_ = open_file(json_path_);
+  const bool continued = resumed && resumed->progress.log;
+  if (continued) {
+    const LogPosition& position = *resumed->progress.log;
+    for (const auto& [file, bytes] :
+         {std::pair(text_path_, position.text_bytes), std::pair(json_path_, position.json_bytes)}) {
+      if (size_of(file) >= bytes) continue;
+      throw FormatError(message("the log ", file, " has ", size_of(file), " bytes, it had ", bytes,
+                                " when ", resumed->folder,
+                                " was saved: its lines are lost; restore it, or begin a new one "
+                                "from here on with --allow-changed log"));
+    }
+    fault_point(FaultPoint::resume_chosen);
+    cut(text_path_, position.text_bytes);
+    fault_point(FaultPoint::resume_text_cut);
+    cut(json_path_, position.json_bytes);
+    fault_point(FaultPoint::resume_logs_cut);
+  }
+  text_file_ = open_file(text_path_, continued ? "ab" : "wb");
+  json_file_ = open_file(json_path_, continued ? "ab" : "wb");
 }
 
 LogWriter::~LogWriter() {
@@ -78,8 +102,17 @@ void LogWriter::text(int64_t step, const char* key, double loss) {
 
 void LogWriter::started(const TrainFacts& f) {
   const TrainSettings& s = f.settings;
+  if (f.resumed) {
+    json(JsonLine("resume")
+             .add("step", f.resumed->step)
+             .add("state", f.resumed->folder)
+             .add("changed", f.resumed->changed)
+             .add("threads", static_cast<int64_t>(s.threads))
+             .text());
+    if (f.resumed->progress.log) return;
+  }
   JsonLine line("settings");
-  line.add("version", std::string_view(PYLLMC_VERSION))
+  line.add("version", std::string_view(version()))
       .add("model", s.model)
       .add("train_data", s.train_data)
       .add("val_data", s.val_data)
@@ -87,6 +120,7 @@ void LogWriter::started(const TrainFacts& f) {
       .add("batch_size", s.batch_size)
       .add("sequence_length", *s.sequence_length)
       .add("accumulate", s.accumulate)
+      .add("train_eval_batches", s.train_eval_batches)
       .add("learning_rate", s.learning_rate)
       .add("warmup", s.warmup);
   s.min_lr ? line.add("min_lr", *s.min_lr) : line.add_null("min_lr");
@@ -113,8 +147,8 @@ void LogWriter::started(const TrainFacts& f) {
       .add("fc2_total", f.fc2.total())
       .add("train_tokens", f.train_tokens)
       .add("val_tokens", f.val_tokens)
-      .add("train_fingerprint", hex(f.train_fingerprint))
-      .add("val_fingerprint", hex(f.val_fingerprint))
+      .add("train_fingerprint", hex_text(f.train_fingerprint))
+      .add("val_fingerprint", hex_text(f.val_fingerprint))
       .add("val_tokens_evaluated", f.val_batches_used * s.batch_size * *s.sequence_length)
       .add("memory_bytes", total_bytes(f.memory));
   json(line.text());
@@ -123,6 +157,15 @@ void LogWriter::started(const TrainFacts& f) {
 void LogWriter::validated(int64_t step, const Loss& loss) {
   text(step, "tel", loss.mean());
   json(JsonLine("val").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+}
+
+void LogWriter::measured_train_subset(int64_t step, const Loss& loss) {
+  text(step, "tsb", loss.mean());
+  json(JsonLine("train_subset")
+           .add("step", step)
+           .add("loss", loss.mean())
+           .add("tokens", loss.count)
+           .text());
 }
 
 void LogWriter::stepped(const StepResult& r, double seconds, int64_t tokens) {
@@ -153,6 +196,16 @@ void LogWriter::tested(int64_t step, const Loss& loss) {
 
 void LogWriter::ended(int64_t step, EndStatus status) {
   json(JsonLine("end").add("step", step).add("status", std::string_view(text_of(status))).text());
+}
+
+std::optional<LogPosition> LogWriter::sync() {
+  for (const auto& [file, path] : {std::pair(text_file_, text_path_), {json_file_, json_path_}}) {
+    // What is no file on a disk (a pipe) cannot be synced, and says EINVAL.
+    if (::fsync(::fileno(file)) != 0 && errno != EINVAL) {
+      throw WriteError(message("cannot write to the log ", path, ": ", std::strerror(errno)));
+    }
+  }
+  return LogPosition{size_of(text_path_), size_of(json_path_)};
 }
 
 }  // namespace pyllmc

@@ -1,13 +1,9 @@
 #include "train/session.h"
 
-#include <chrono>
-#include <cmath>
 #include <filesystem>
 
 #include "core/threads.h"
 #include "formats/atomic_file.h"
-#include "models/gpt2_checkpoint.h"
-#include "train/sampler.h"
 
 namespace pyllmc {
 namespace {
@@ -46,6 +42,7 @@ const TrainSettings& checked(const TrainSettings& s) {
   require_at_least("--sample-every", s.sample_every, 0);
   require_at_least("--sample-length", s.sample_length, 0);
   require_at_least("--checkpoint-every", s.checkpoint_every, 0);
+  require_at_least("--train-eval-batches", s.train_eval_batches, 0);
   require_at_least("--warmup", s.warmup, 0);
   require_at_least("--threads", s.threads, 0);
   require_seed("--data-seed", s.data_seed);
@@ -61,6 +58,10 @@ const TrainSettings& checked(const TrainSettings& s) {
   if (s.checkpoint_every > 0 && s.checkpoint.empty()) {
     throw UsageError("--checkpoint-every needs --checkpoint FILE to write to");
   }
+  if (s.resume && s.checkpoint.empty()) {
+    throw UsageError("--resume needs --checkpoint FILE, beside which the states lie");
+  }
+  if (!s.allow_changed.empty() && !s.resume) throw UsageError("--allow-changed needs --resume");
   if (std::error_code error; !std::filesystem::exists(s.model, error)) {
     throw FormatError(message("there is no model ", s.model,
                               "; name one with --model or make one with 'pyllmc model init'"));
@@ -111,7 +112,11 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .val_fingerprint = 0,
              .memory = {},
              .memory_available = available_memory(),
-             .tokenizer = ""} {
+             .tokenizer = "",
+             .state_root = settings.checkpoint.empty() ? "" : state_root(settings.checkpoint),
+             .set_aside = "",
+             .resumed = {}},
+      changes_(settings.allow_changed) {
   TrainSettings& s = facts_.settings;
   const Gpt2Config& config = facts_.config;
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
@@ -168,8 +173,18 @@ TrainSession::TrainSession(const TrainSettings& settings)
       facts_.tokenizer.clear();
     }
   }
-  // Makes the folder and proves that it can be written to.
-  if (!s.checkpoint.empty()) AtomicFile(s.checkpoint, true);
+  if (s.checkpoint.empty()) return;
+  if (s.resume) choose_state(train.shards());
+  // Makes the folders and proves that they can be written to.
+  remove_leftovers(s.checkpoint);
+  AtomicFile(s.checkpoint, true);
+  if (facts_.resumed) {
+    set_damaged_aside(facts_.state_root, facts_.resumed->step);
+    delete_old_states(facts_.state_root, facts_.resumed->step);
+  } else {
+    facts_.set_aside = set_states_aside(facts_.state_root);
+  }
+  make_state_root(facts_.state_root);
 }
 
 TrainerOptions TrainSession::trainer_options() const {
@@ -184,96 +199,14 @@ TrainerOptions TrainSession::trainer_options() const {
           .adamw = {.weight_decay = s.weight_decay, .clip = s.grad_clip},
           .mask_init = s.mask_init,
           .data_seed = static_cast<uint32_t>(s.data_seed),
-          .threads = s.threads};
-}
-
-// Unconditional: from the end-of-text token, which is the vocabulary's last.
-std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
-  const TrainSettings& s = facts_.settings;
-  const int32_t start =
-      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(facts_.config.vocab_size - 1);
-  std::string text;
-  const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
-                                           (static_cast<uint64_t>(step) << 32)};
-  generate(trainer.model(), s.threads, std::span(&start, 1), s.sample_length - 1, options,
-           [&](int32_t token) {
-             if (tokenizer_) {
-               text += tokenizer_->decode(token);
-             } else {
-               if (!text.empty()) text += ' ';
-               text += std::to_string(token);
-             }
-           });
-  return text;
-}
-
-EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
-                            const std::function<bool()>& stop_requested) {
-  const TrainSettings& s = facts_.settings;
-  const auto tell = [&](auto&& event) {
-    for (TrainObserver* observer : observers) event(*observer);
-  };
-  tell([&](TrainObserver& o) { o.started(facts_); });
-  model_->parameters().allocate(true);
-  read_weights(*model_, file_);
-  Trainer trainer(std::move(model_), trainer_options(), s.train_data);
-
-  const auto save = [&] {
-    if (s.checkpoint.empty()) return;
-    trainer.save(s.checkpoint, *s.init_seed);
-    tell([&](TrainObserver& o) { o.saved(trainer.steps_done(), s.checkpoint); });
-  };
-  const auto end = [&](EndStatus status) {
-    tell([&](TrainObserver& o) { o.ended(trainer.steps_done(), status); });
-    return status;
-  };
-  for (int64_t step = 0;; ++step) {
-    const bool last = step == s.steps;
-    if (last || (s.val_every > 0 ? step % s.val_every == 0 : step == 0)) {
-      Loss loss = trainer.evaluate(*val_, s.val_batches);
-      const bool finite = std::isfinite(loss.sum);
-      if (!finite) loss.sum = std::abs(loss.sum);  // "-nan" would mean nothing
-      tell([&](TrainObserver& o) { o.validated(step, loss); });
-      if (!finite) {
-        // The last update may be what broke the weights: they replace no checkpoint.
-        end(EndStatus::diverged);
-        throw DivergedError(message(
-            "diverged at step ", step, ": the validation loss is ", loss.mean(),
-            "; these weights were not saved; ",
-            step == 0 ? "the weights of " + s.model + " are broken, start from another model"
-                      : "try a lower learning rate, warm-up or gradient clipping"));
-      }
-    }
-    if (s.sample_length > 1 &&
-        (last || (step > 0 && s.sample_every > 0 && step % s.sample_every == 0))) {
-      const std::string text = sample_text(trainer, step);
-      tell([&](TrainObserver& o) { o.sampled(step, text); });
-    }
-    if (last) break;
-
-    const auto begin = std::chrono::steady_clock::now();
-    StepResult result{};
-    try {
-      result = trainer.step();
-    } catch (const DivergedError&) {
-      end(EndStatus::diverged);
-      throw;
-    }
-    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-    tell([&](TrainObserver& o) { o.stepped(result, took.count(), trainer.tokens_per_step()); });
-    const bool stop = stop_requested();
-    if (stop ||
-        (s.checkpoint_every > 0 && (step + 1) % s.checkpoint_every == 0 && step + 1 < s.steps)) {
-      save();
-    }
-    if (stop) return end(EndStatus::interrupted);
-  }
-  save();
-  if (test_) {
-    const Loss loss = trainer.evaluate(*test_, test_->batches());
-    tell([&](TrainObserver& o) { o.tested(trainer.steps_done(), loss); });
-  }
-  return end(EndStatus::done);
+          .threads = s.threads,
+          .model = {{"channels", facts_.config.channels},
+                    {"layers", facts_.config.num_layers},
+                    {"heads", facts_.config.num_heads},
+                    {"max_sequence_length", facts_.config.max_seq_len},
+                    {"vocab_size", facts_.config.vocab_size},
+                    {"fc1_bandwidth", s.fc1_bandwidth},
+                    {"fc2_bandwidth", s.fc2_bandwidth}}};
 }
 
 }  // namespace pyllmc

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "formats/tokenizer.h"
+#include "formats/training_state.h"
 #include "models/gpt2.h"
 #include "train/trainer.h"
 
@@ -17,8 +18,10 @@ namespace pyllmc {
 // One setting a flag of train_banded; the defaults are experiment 9's.
 struct TrainSettings {
   std::string model = "model.bin";
-  std::string checkpoint;        // "" = none is written
+  std::string checkpoint;        // "" = none is written, and no state
   int64_t checkpoint_every = 0;  // 0 = at the end only
+  bool resume = false;           // continue from the newest state beside the checkpoint
+  std::string allow_changed;     // settings that may differ from the state's (train/changes.h)
   std::string train_data = "data/tinystories/TinyStories_train.bin";
   std::string val_data = "data/tinystories/TinyStories_val.bin";
   std::string test_data;  // "" = no test loss
@@ -35,8 +38,9 @@ struct TrainSettings {
   int64_t accumulate = 1;
   int64_t val_every = 20;  // 0 = first and last step only
   int64_t val_batches = 20;
-  int64_t sample_every = 20;   // 0 = at the end only
-  int64_t sample_length = 64;  // sample_length - 1 tokens are drawn
+  int64_t train_eval_batches = 0;  // of the training data, with every validation; 0 = none
+  int64_t sample_every = 20;       // 0 = at the end only
+  int64_t sample_length = 64;      // sample_length - 1 tokens are drawn
   int64_t fc1_bandwidth = 0;
   int64_t fc2_bandwidth = 0;
   bool mask_init = true;
@@ -46,6 +50,34 @@ struct TrainSettings {
 };
 
 enum class EndStatus { done, diverged, interrupted };
+
+// How far a log's two files go.
+struct LogPosition {
+  int64_t text_bytes = 0;
+  int64_t json_bytes = 0;
+};
+
+struct BestLoss {
+  double loss;
+  int64_t step;
+};
+
+// What a run knows at a step beside the trainer's own state; part of its training states.
+struct RunProgress {
+  bool evaluated = false;  // validation and sample that are due at this step have been made
+  std::optional<BestLoss> best;
+  std::optional<LogPosition> log;
+};
+
+// Where a resumed run goes on.
+struct ResumeFacts {
+  std::string folder;  // of the state
+  int64_t step;
+  RunProgress progress;
+  bool finished;                        // nothing is left to do
+  std::string changed;                  // differences that were allowed, "" = none
+  std::vector<std::string> unreadable;  // newer states, and why they were passed over
+};
 
 // What is known once everything is open and before anything is allocated.
 struct TrainFacts {
@@ -59,7 +91,10 @@ struct TrainFacts {
   uint64_t train_fingerprint, val_fingerprint;
   std::vector<MemoryNeed> memory;
   int64_t memory_available;
-  std::string tokenizer;  // the file in use, "" when there is none
+  std::string tokenizer;   // the file in use, "" when there is none
+  std::string state_root;  // folder of the training states, "" without checkpoint
+  std::string set_aside;   // where an earlier run's states are now, "" = there were none
+  std::optional<ResumeFacts> resumed;  // nothing: the run starts at step 0
 };
 
 class TrainObserver {
@@ -67,27 +102,37 @@ class TrainObserver {
   virtual ~TrainObserver() = default;
   virtual void started(const TrainFacts&) {}
   virtual void validated(int64_t /*step*/, const Loss&) {}
+  virtual void measured_train_subset(int64_t /*step*/, const Loss&) {}
   virtual void stepped(const StepResult&, double /*seconds*/, int64_t /*tokens*/) {}
   virtual void sampled(int64_t /*step*/, const std::string& /*text*/) {}
   virtual void saved(int64_t /*step*/, const std::string& /*path*/) {}
   virtual void tested(int64_t /*step*/, const Loss&) {}
   virtual void ended(int64_t /*step*/, EndStatus) {}
+  // Makes durable what was told so far; answers how far the log goes, if this observer keeps it.
+  virtual std::optional<LogPosition> sync() { return std::nullopt; }
 };
 
 class TrainSession {
  public:
-  // Opens and checks every input; throws before anything large is allocated.
+  // Opens and checks every input, chooses the state to resume from, or sets aside an earlier run's;
+  // throws before anything large is allocated.
   explicit TrainSession(const TrainSettings& settings);
 
   const TrainFacts& facts() const { return facts_; }
 
-  // Runs to the end, or until `stop_requested` answers true after a step: then it saves and returns
-  // `interrupted`. A divergence is told to the observers and thrown on.
+  // Runs to the end, or until `stop_requested` answers true after a step or a validation: then it
+  // saves and returns `interrupted`. A divergence is told to the observers and thrown on, with the
+  // name of the last good state. Does nothing when the resumed run is finished.
   EndStatus run(const std::vector<TrainObserver*>& observers,
                 const std::function<bool()>& stop_requested);
 
  private:
+  class Run;
+
   TrainerOptions trainer_options() const;
+  // What a log depends on beside the trainer's configuration.
+  JsonValue::Object run_configuration() const;
+  void choose_state(const TokenShards& train_data);
   std::string sample_text(Trainer& trainer, int64_t step) const;
 
   ModelFile file_;
@@ -95,6 +140,8 @@ class TrainSession {
   std::optional<Tokenizer> tokenizer_;
   std::optional<DataLoader> val_, test_;
   TrainFacts facts_;
+  Changes changes_;
+  std::optional<StateReader> state_;  // until it is read
 };
 
 }  // namespace pyllmc

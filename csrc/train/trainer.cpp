@@ -113,6 +113,7 @@ Loss Trainer::evaluate(DataLoader& data, int64_t max_batches) {
 }
 
 void Trainer::save(const std::string& path, int64_t init_seed) {
+  require_finite_weights();
   model_->save(path, {.step = state_.step,
                       .init_seed = init_seed,
                       .data_seed = static_cast<int64_t>(options_.data_seed)});

@@ -7,9 +7,12 @@
 #include <vector>
 
 #include "core/communicator.h"
+#include "core/json_value.h"
+#include "formats/training_state.h"
 #include "models/model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "train/changes.h"
 #include "train/data_loader.h"
 
 namespace pyllmc {
@@ -23,6 +26,7 @@ struct TrainerOptions {
   bool mask_init = true;  // mask the initial weights too; else only gradients and updates
   uint32_t data_seed = 42;
   int threads = 1;
+  JsonValue::Object model{};  // the model in words, for the record in its states
 };
 
 struct StepResult {
@@ -49,8 +53,23 @@ class Trainer {
 
   // Loss of the first `max_batches` batches of `data`, in file order.
   Loss evaluate(DataLoader& data, int64_t max_batches);
+  // The same of the training data.
+  Loss evaluate_training_data(int64_t max_batches) { return evaluate(data_, max_batches); }
 
+  // The weights as a model file. Throws DivergedError when one is not finite, WriteError.
   void save(const std::string& path, int64_t init_seed);
+
+  // Writes a training state under `root` (formats/training_state.h): weights, optimizer slots,
+  // step, configuration, loader position, and `run`, which is whatever the caller wants back.
+  // Returns its folder. Throws DivergedError when a weight is not finite, WriteError.
+  std::string save_state(const std::string& root, JsonValue::Object run = {});
+  // Continues from a state: every number from here on is what it would have been without a stop.
+  // Throws FormatError when the state is of other parameters or contradicts itself. That settings
+  // and data are the same is Changes' to find.
+  void resume(const StateReader& state, const Changes& changes);
+
+  // What the numbers of a run depend on, as recorded in its states.
+  static JsonValue::Object configuration(const TrainerOptions& options, const TokenShards& data);
 
   Model& model() { return *model_; }
   const AdamW& optimizer() const { return optimizer_; }
@@ -60,6 +79,9 @@ class Trainer {
   int64_t tokens_per_step() const;
 
  private:
+  void require_finite_weights() const;
+  JsonValue::Object loader_position();
+
   std::unique_ptr<Model> model_;
   TrainerOptions options_;
   Communicator communicator_;

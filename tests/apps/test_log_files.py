@@ -53,7 +53,7 @@ def test_jsonl_holds_everything_at_full_precision(lab: Lab) -> None:
     assert settings == {
         "type": "settings", "version": pyllmc.__version__, "model": "model.bin",
         "train_data": TRAIN_DATA, "val_data": VAL_DATA, "steps": 3, "batch_size": 4,
-        "sequence_length": 16, "accumulate": 2, "learning_rate": 0.01, "warmup": 2,
+        "sequence_length": 16, "accumulate": 2, "train_eval_batches": 0, "learning_rate": 0.01, "warmup": 2,
         "min_lr": 0.001, "weight_decay": 0.1, "grad_clip": 0.5, "fc1_bandwidth": 24,
         "fc2_bandwidth": DENSE_AT, "mask_init": False, "init_seed": 1337, "data_seed": 42,
         "threads": 1, "channels": 16, "layers": 2, "heads": 2, "max_sequence_length": 16,

@@ -47,7 +47,7 @@ def test_a_signal_finishes_the_step_and_saves(number: int, code: int, lab: Lab) 
         {"type": "end", "step": done, "status": "interrupted"},
     ]
     assert lab.log()[-1].startswith(f"s:{done - 1} trl:")
-    assert out.endswith(f"interrupted after {done} of 1000000 updates\n")
+    assert out.endswith(f"interrupted after {done} of 1000000 updates; --resume goes on from here\n")
     assert len(re.findall("^val loss", out, re.MULTILINE)) <= 1
 
 
@@ -55,6 +55,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(lab: Lab) -> None:
     # One update of many batches: it lasts longer than this test.
     words = ("-n", 1, "--accumulate", 1_000_000, "-g", 0, "-o", "log.txt", "-c", "ckpt.bin")
     with started(lab, *words, until="val loss") as child:
+        time.sleep(0.2)  # now it is in the update
         child.send_signal(signal.SIGINT)
         time.sleep(0.2)
         assert child.poll() is None
@@ -68,6 +69,7 @@ def test_a_second_ctrl_c_ends_the_run_at_once(lab: Lab) -> None:
 def test_an_interrupted_run_without_checkpoint_saves_nothing(lab: Lab) -> None:
     with started(lab, "-n", 1_000_000, "-v", 0, "-g", 0, until="step    3/") as child:
         child.send_signal(signal.SIGINT)
-        child.communicate(timeout=30)
+        out, _ = child.communicate(timeout=30)
     assert child.returncode == 130
+    assert out.endswith(" updates; nothing was saved, as there is no --checkpoint\n")
     assert sorted(path.name for path in lab.folder.iterdir()) == ["data", "model.bin"]
