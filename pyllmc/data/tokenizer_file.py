@@ -13,6 +13,9 @@ from pyllmc.files import atomic_write
 
 MAGIC = 20240328
 VERSION = 2
+# Version 1 names no end-of-text id: it is GPT-2's vocabulary.
+GPT2_VOCAB_SIZE = 50257
+GPT2_EOT = 50256
 HEADER_INTS = 256
 HEADER_BYTES = 4 * HEADER_INTS
 MAX_TOKEN_BYTES = 255
@@ -24,9 +27,9 @@ def write_tokenizer_file(path: str | Path, tokens: Sequence[bytes], eot: int) ->
     header[:4] = MAGIC, VERSION, len(tokens), eot
     body = bytearray(header.tobytes())
     for token_id, token in enumerate(tokens):
-        if len(token) > MAX_TOKEN_BYTES:
+        if not 1 <= len(token) <= MAX_TOKEN_BYTES:
             raise UsageError(
-                f"token {token_id} has {len(token)} bytes, a tokenizer file holds at most "
+                f"token {token_id} has {len(token)} bytes, a tokenizer file holds 1 to "
                 f"{MAX_TOKEN_BYTES}: use another vocabulary."
             )
         body.append(len(token))
@@ -47,16 +50,23 @@ def read_tokenizer_file(path: str | Path) -> tuple[list[bytes], int]:
             "file's header."
         )
     magic, version, vocab_size, eot = np.frombuffer(data, dtype="<u4", count=4).tolist()
-    if (magic, version) != (MAGIC, VERSION):
+    if magic != MAGIC or version not in (1, VERSION):
         raise FormatError(
             f"{path} begins with {magic}, {version}; a tokenizer file begins with "
             f"{MAGIC}, {VERSION}."
         )
+    if version == 1:
+        if vocab_size != GPT2_VOCAB_SIZE:
+            raise FormatError(
+                f"{path} has version 1, which is GPT-2's {GPT2_VOCAB_SIZE:,} tokens, and claims "
+                f"{vocab_size:,}: write it again as version 2."
+            )
+        eot = GPT2_EOT
     tokens: list[bytes] = []
     at = HEADER_BYTES
     while at < len(data) and len(tokens) < vocab_size:
         end = at + 1 + data[at]
-        if end > len(data):
+        if data[at] == 0 or end > len(data):
             break
         tokens.append(data[at + 1 : end])
         at = end

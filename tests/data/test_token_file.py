@@ -84,16 +84,17 @@ def test_more_tokens_than_the_header_can_count_are_refused(tmp_path, monkeypatch
 
 
 def test_tokenizer_file_layout(tmp_path):
-    write_tokenizer_file(tmp_path / "t.bin", [b"a", b"", b"\xff" * 255], eot=2)
+    write_tokenizer_file(tmp_path / "t.bin", [b"a", b"\0", b"\xff" * 255], eot=2)
     data = (tmp_path / "t.bin").read_bytes()
     assert np.frombuffer(data[:20], dtype="<u4").tolist() == [20240328, 2, 3, 2, 0]
-    assert data[1024:] == b"\x01a\x00\xff" + b"\xff" * 255
-    assert read_tokenizer_file(tmp_path / "t.bin") == ([b"a", b"", b"\xff" * 255], 2)
+    assert data[1024:] == b"\x01a\x01\x00\xff" + b"\xff" * 255
+    assert read_tokenizer_file(tmp_path / "t.bin") == ([b"a", b"\0", b"\xff" * 255], 2)
 
 
-def test_a_token_too_long_for_its_length_byte_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="token 1 has 256 bytes"):
-        write_tokenizer_file(tmp_path / "t.bin", [b"a", b"b" * 256], eot=0)
+@pytest.mark.parametrize("length", [0, 256])
+def test_a_token_that_does_not_fit_its_length_byte_is_refused(length, tmp_path):
+    with pytest.raises(UsageError, match=f"token 1 has {length} bytes"):
+        write_tokenizer_file(tmp_path / "t.bin", [b"a", b"b" * length], eot=0)
 
 
 @pytest.mark.parametrize("size", [3, 1024, 1025, 1026, 1029])

@@ -1,4 +1,4 @@
-"""The C++ reader and the NumPy reader accept the same files and see the same bytes."""
+"""The C++ reader and the NumPy reader accept the same checkpoints and see the same bytes."""
 
 from __future__ import annotations
 
@@ -15,50 +15,40 @@ from formats.llmc_files import (
     read_checkpoint,
     with_word,
 )
+from formats.mutations import mutate, set_word
 
 from pyllmc import _core
 from pyllmc.errors import FormatError
 
-WORDS = (-(2**31), -1, 0, 1, 2, 3, 4, 5, 8, 12, 16, 17, 64, 2**16, 2**30, 2**31 - 1)
+MUTATIONS = 2500
 
 
 def resized(data: bytes, rng: random.Random) -> bytes:
-    """Another shape with, most of the time, the size that it asks for."""
-    slot = rng.randrange(2, 8)
-    data = with_word(data, slot, rng.randrange(1, 20))
-    config = dict(zip(CONFIG_KEYS, np.frombuffer(data, "<i4", 256)[2:8].tolist(), strict=True))
-    size = checkpoint_bytes(config) + rng.choice([0, 0, 0, -4, 4])
+    """Another shape or precision with, most of the time, the size that it asks for."""
+    slot = rng.randrange(1, 8)
+    data = with_word(data, slot, rng.choice([3, 5]) if slot == 1 else rng.randrange(1, 20))
+    words = np.frombuffer(data, "<i4", 8).tolist()
+    config = dict(zip(CONFIG_KEYS, words[2:], strict=True))
+    precision = "bf16" if words[1] == 5 else "fp32"
+    size = checkpoint_bytes(config, precision) + rng.choice([0, 0, 0, -4, 2, 4])
     if not 0 < size < 2**17:
         return data
     return (data + rng.randbytes(max(0, size - len(data))))[:size]
 
 
-def mutated(data: bytes, rng: random.Random) -> bytes:
-    for _ in range(rng.choice([1, 1, 2, 3])):
-        kind = rng.randrange(6)
-        if kind == 0:
-            data = with_word(data, rng.randrange(16), rng.choice(WORDS))
-        elif kind == 1:
-            data = with_word(data, rng.randrange(8, 14), rng.choice(WORDS))
-        elif kind == 2:
-            at = rng.randrange(len(data))
-            data = data[:at] + bytes([data[at] ^ 1 << rng.randrange(8)]) + data[at + 1 :]
-        elif kind == 3:
-            data = data[: rng.randrange(1024, len(data) + 1)]
-        else:
-            data = resized(data, rng)
-    return data
-
-
-def test_both_readers_agree_on_600_mutations(tmp_path: Path) -> None:
+def test_both_readers_agree_on_mutated_files(tmp_path: Path) -> None:
     rng = random.Random(20240326)
+    meta = {"step": 9, "fc1_bandwidth": 4, "fc2_bandwidth": 2, "init_seed": 1, "data_seed": 2}
     originals = [
-        checkpoint_file(SMALL),
-        checkpoint_file(SMALL, step=9, fc1_bandwidth=4, fc2_bandwidth=2, init_seed=1, data_seed=2),
+        checkpoint_file(SMALL, precision=precision, **header)
+        for precision in ("fp32", "bf16")
+        for header in ({}, meta)
     ]
-    accepted = 0
-    for i in range(600):
-        data = mutated(rng.choice(originals), rng)
+    accepted = {"fp32": 0, "bf16": 0}
+    for i in range(MUTATIONS):
+        original = rng.choice(originals)
+        kind = rng.choice([mutate, resized, resized, set_word])
+        data = kind(original, rng)
         path = put(tmp_path / "model.bin", data)
         try:
             header, tensors = _core.read_checkpoint(path)
@@ -73,5 +63,8 @@ def test_both_readers_agree_on_600_mutations(tmp_path: Path) -> None:
             name: t.shape for name, t in expected.items()
         }, f"mutation {i}"
         assert all(tensors[name].tobytes() == expected[name].tobytes() for name in expected)
-        accepted += header is not None
-    assert 150 < accepted < 450  # else the mutations try one side only
+        if header is not None:
+            accepted[header["precision"]] += 1
+    # Else the mutations try one side only.
+    assert min(accepted.values()) > MUTATIONS // 10
+    assert sum(accepted.values()) < MUTATIONS * 8 // 10
