@@ -56,4 +56,8 @@ inline FloatArray copy_of(ConstTensor tensor) {
   return array;
 }
 
+struct Parameter;
+// What `stored` says for a parameter, in its logical shape.
+FloatArray logical_copy(const Parameter& p, const float* stored);
+
 }  // namespace pyllmc

@@ -19,14 +19,22 @@ py::object parameter_view(Parameter& p, py::handle owner) {
   return py::array_t<float>(shape, p.value.data(), owner);
 }
 
+FloatArray logical_copy(const Parameter& p, const float* stored) {
+  FloatArray array = p.is_matrix ? zeros({p.rows, p.cols}) : zeros({p.cols});
+  p.unpack(stored, array.mutable_data());
+  return array;
+}
+
 void assign_parameter(Parameter& p, const FloatArray& values) {
   const ConstTensor source = tensor_of(values);
-  if (source.shape_text() != p.value.shape_text()) {
-    throw UsageError(message(p.name, " has shape ", p.value.shape_text(), ", the array has ",
+  const FloatArray logical = p.is_matrix ? zeros({p.rows, p.cols}) : zeros({p.cols});
+  const std::string expected = tensor_of(logical).shape_text();
+  if (source.shape_text() != expected) {
+    throw UsageError(message(p.name, " has shape ", expected, ", the array has ",
                              source.shape_text()));
   }
-  std::copy_n(source.data(), source.numel(), p.value.data());
-  p.pattern.project(p.value.data());
+  p.pack(source.data(), p.value.data());
+  p.project(p.value.data());
 }
 
 namespace {
@@ -52,7 +60,7 @@ class PyModel {
     const Loss loss = model_->loss_and_gradients(context_, batch, scale);
     py::dict gradients;
     for (const Parameter& p : model_->parameters().entries()) {
-      gradients[py::str(p.name)] = copy_of(p.gradient);
+      gradients[py::str(p.name)] = logical_copy(p, p.gradient.data());
     }
     return py::make_tuple(loss.sum, loss.count, gradients);
   }
@@ -186,7 +194,7 @@ void bind_model(py::module_& m) {
           "packed", [](py::object self) { return parameter_view(self.cast<Parameter&>(), self); },
           "The stored values; shares memory with the model.")
       .def(
-          "dense", [](const Parameter& p) { return copy_of(p.value); },
+          "dense", [](const Parameter& p) { return logical_copy(p, p.value.data()); },
           "A copy with the logical shape.")
       .def("assign", &assign_parameter, py::arg("values"),
            "Copies values in and sets what lies outside the pattern to 0.");

@@ -23,8 +23,9 @@ namespace {
 
 // A context that owns the workspace of one call.
 struct CallContext : Context {
-  CallContext(int thread_count, int64_t floats = 0) {
+  CallContext(int thread_count, int64_t floats = 0, const std::string& precision_name = "fp32") {
     threads = thread_count;
+    precision = precision_of(precision_name);
     if (floats == 0) return;
     memory = allocate(floats * static_cast<int64_t>(sizeof(float)), "workspace");
     workspace = Tensor(reinterpret_cast<float*>(memory.get()), {floats});
@@ -45,7 +46,8 @@ void require_rank(const char* name, const py::array& array, int rank) {
 using MaybeArray = std::optional<FloatArray>;
 
 py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const MaybeArray& b,
-                             const MaybeArray& residual, bool gelu, int threads) {
+                             const MaybeArray& residual, bool gelu, const std::string& precision,
+                             int threads) {
   require_rank("x", x, 2);
   require_rank("w", w, 2);
   FloatArray y = zeros({x.shape(0), w.shape(0)}), activated;
@@ -56,7 +58,7 @@ py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const May
     activated = zeros_like(y);
     args.gelu = mutable_tensor_of(activated);
   }
-  CallContext context(threads);
+  CallContext context(threads, 0, precision);
   context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), false));
   linear_forward(context, args);
   if (gelu) return py::make_tuple(y, activated);
@@ -64,7 +66,8 @@ py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const May
 }
 
 py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
-                             int64_t bandwidth, const MaybeArray& activation, int threads) {
+                             int64_t bandwidth, const MaybeArray& activation,
+                             const std::string& precision, int threads) {
   require_rank("dy", dy, 2);
   require_rank("x", x, 2);
   require_rank("w", w, 2);
@@ -78,9 +81,64 @@ py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const Fl
                          .db = mutable_tensor_of(db),
                          .pattern = &pattern};
   if (activation) args.activation = tensor_of(*activation);
-  CallContext context(threads);
+  CallContext context(threads, 0, precision);
   context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), true));
   linear_backward(context, args);
+  return py::make_tuple(dx, dw, db);
+}
+
+// The band path: the weight is stored as its band, gradients come back in the logical order.
+py::object band_forward_py(const FloatArray& x, const FloatArray& w, int64_t bandwidth,
+                           const MaybeArray& b, const MaybeArray& residual, bool gelu,
+                           const std::string& precision, int threads) {
+  require_rank("x", x, 2);
+  require_rank("w", w, 2);
+  const BandLayout band(Pattern::band(w.shape(0), w.shape(1), bandwidth));
+  std::vector<float> stored(static_cast<size_t>(band.floats()));
+  band.pack(w.data(), stored.data());
+  FloatArray y = zeros({x.shape(0), w.shape(0)}), activated;
+  LinearForward args = {.x = tensor_of(x),
+                        .w = ConstTensor(stored.data(), {band.floats()}),
+                        .b = {},
+                        .y = mutable_tensor_of(y),
+                        .band = &band};
+  if (b) args.b = tensor_of(*b);
+  if (residual) args.residual = tensor_of(*residual);
+  if (gelu) {
+    activated = zeros_like(y);
+    args.gelu = mutable_tensor_of(activated);
+  }
+  CallContext context(threads, 0, precision);
+  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), false, &band));
+  linear_forward(context, args);
+  if (gelu) return py::make_tuple(y, activated);
+  return y;
+}
+
+py::tuple band_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                           int64_t bandwidth, const MaybeArray& activation,
+                           const std::string& precision, int threads) {
+  require_rank("dy", dy, 2);
+  require_rank("x", x, 2);
+  require_rank("w", w, 2);
+  const Pattern pattern = Pattern::band(w.shape(0), w.shape(1), bandwidth);
+  const BandLayout band(pattern);
+  std::vector<float> stored(static_cast<size_t>(band.floats())), gradient(stored.size());
+  band.pack(w.data(), stored.data());
+  FloatArray dx = zeros_like(x), dw = zeros_like(w), db = zeros({w.shape(0)});
+  LinearBackward args = {.dy = tensor_of(dy),
+                         .x = tensor_of(x),
+                         .w = ConstTensor(stored.data(), {band.floats()}),
+                         .dx = mutable_tensor_of(dx),
+                         .dw = Tensor(gradient.data(), {band.floats()}),
+                         .db = mutable_tensor_of(db),
+                         .pattern = &pattern,
+                         .band = &band};
+  if (activation) args.activation = tensor_of(*activation);
+  CallContext context(threads, 0, precision);
+  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), true, &band));
+  linear_backward(context, args);
+  band.unpack(gradient.data(), dw.mutable_data());
   return py::make_tuple(dx, dw, db);
 }
 
@@ -166,7 +224,8 @@ py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, in
 }
 
 py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArray& targets,
-                        int64_t vocab, float scale, bool gradients, int threads) {
+                        int64_t vocab, float scale, bool gradients, const std::string& precision,
+                        int threads) {
   require_rank("x", x, 2);
   require_rank("wte", wte, 2);
   ClassifierArgs args = {.x = tensor_of(x),
@@ -181,7 +240,7 @@ py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArr
     args.dx = mutable_tensor_of(dx);
     args.dwte = mutable_tensor_of(dwte);
   }
-  CallContext context(threads);
+  CallContext context(threads, 0, precision);
   context.provide(classifier_workspace(context, x.shape(0), x.shape(1), vocab, gradients));
   const Loss loss = classifier(context, args);
   if (!gradients) return py::make_tuple(loss.sum, loss.count);
@@ -228,10 +287,18 @@ void bind_ops(py::module_& m) {
   py::module_ ops = m.def_submodule("ops", "The core's ops on float32 NumPy arrays.");
   ops.def("linear_forward", linear_forward_py, py::arg("x"), py::arg("w"),
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
-          py::arg("threads") = 1, "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
+          py::arg("precision") = "fp32", py::arg("threads") = 1, "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
   ops.def("linear_backward", linear_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
-          py::arg("bandwidth") = 0, py::arg("activation") = py::none(), py::arg("threads") = 1,
+          py::arg("bandwidth") = 0, py::arg("activation") = py::none(),
+          py::arg("precision") = "fp32", py::arg("threads") = 1,
           "(dx, dw, db); dx is multiplied by gelu'(activation) when it is given.");
+  ops.def("band_forward", band_forward_py, py::arg("x"), py::arg("w"), py::arg("bandwidth"),
+          py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
+          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          "linear_forward with only the band of w stored and multiplied.");
+  ops.def("band_backward", band_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
+          py::arg("bandwidth"), py::arg("activation") = py::none(), py::arg("precision") = "fp32",
+          py::arg("threads") = 1, "(dx, dw, db) of the same.");
   ops.def("layernorm_forward", layernorm_forward_py, py::arg("x"), py::arg("weight"),
           py::arg("bias"), py::arg("threads") = 1, "(y, mean, rstd) of rows x (rows, C).");
   ops.def("layernorm_backward", layernorm_backward_py, py::arg("dy"), py::arg("x"),
@@ -247,7 +314,7 @@ void bind_ops(py::module_& m) {
           py::arg("vocab"), py::arg("positions"), py::arg("threads") = 1, "(dwte, dwpe)");
   ops.def("classifier", classifier_py, py::arg("x"), py::arg("wte"), py::arg("targets"),
           py::arg("vocab"), py::arg("scale") = 1.0f, py::arg("gradients") = true,
-          py::arg("threads") = 1, "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
+          py::arg("precision") = "fp32", py::arg("threads") = 1, "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
   ops.def("gemm", gemm_py<gemm>, py::arg("a"), py::arg("b"), py::arg("trans_a") = false,
           py::arg("trans_b") = false, "op(a) op(b) with the library in use.");
   ops.def("gemm_builtin", gemm_py<gemm_builtin>, py::arg("a"), py::arg("b"),

@@ -49,9 +49,7 @@ py::dict slots_of(Trainer& trainer) {
   for (const AdamW::Slot& slot : trainer.optimizer().slots()) {
     py::dict values;
     for (const Parameter& p : trainer.model().parameters().entries()) {
-      Tensor view = p.is_matrix ? Tensor(slot.data() + p.offset, {p.rows, p.cols})
-                                : Tensor(slot.data() + p.offset, {p.cols});
-      values[py::str(p.name)] = copy_of(view);
+      values[py::str(p.name)] = logical_copy(p, slot.data() + p.offset);
     }
     slots[py::str(slot.name)] = values;
   }

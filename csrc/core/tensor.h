@@ -13,6 +13,16 @@ namespace pyllmc {
 enum class Device : uint8_t { cpu, cuda };
 enum class Precision : uint8_t { fp32, bf16 };
 
+inline const char* name_of(Precision precision) {
+  return precision == Precision::fp32 ? "fp32" : "bf16";
+}
+// Throws UsageError for a name that is neither.
+inline Precision precision_of(const std::string& name) {
+  if (name == "fp32") return Precision::fp32;
+  if (name == "bf16") return Precision::bf16;
+  throw UsageError(message("there is no precision called '", name, "': use fp32 or bf16"));
+}
+
 inline const char* name_of(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
 
 // A row-major view of elements of type T with at most four dimensions.

@@ -29,7 +29,8 @@ class Linear {
                              .b = bias_ ? ConstTensor(bias_->value) : ConstTensor(),
                              .y = y,
                              .residual = residual,
-                             .gelu = gelu});
+                             .gelu = gelu,
+                             .band = weight_.band.get()});
   }
 
   void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,
@@ -41,12 +42,14 @@ class Linear {
                               .dw = weight_.gradient,
                               .db = bias_ ? bias_->gradient : Tensor(),
                               .pattern = &weight_.pattern,
-                              .activation = activation});
+                              .activation = activation,
+                              .band = weight_.band.get()});
   }
 
   // Floats of workspace for this many rows.
   int64_t workspace(const Context& context, int64_t rows, bool gradients) const {
-    return linear_workspace(context, rows, weight_.cols, weight_.rows, gradients);
+    return linear_workspace(context, rows, weight_.cols, weight_.rows, gradients,
+                            weight_.band.get());
   }
 
   const Parameter& weight() const { return weight_; }

@@ -9,11 +9,18 @@
 namespace pyllmc {
 
 void Parameter::unpack(const float* stored, float* logical) const {
+  if (band) return band->unpack(stored, logical);
   std::copy_n(stored, count(), logical);
 }
 
 void Parameter::pack(const float* logical, float* stored) const {
+  if (band) return band->pack(logical, stored);
   std::copy_n(logical, count(), stored);
+}
+
+void Parameter::project(float* stored) const {
+  if (band) return band->project(stored);
+  pattern.project(stored);
 }
 
 Parameter& ParameterTable::add(Parameter parameter) {
@@ -25,10 +32,35 @@ Parameter& ParameterTable::add(Parameter parameter) {
   if (parameter.pattern.rows() != parameter.rows || parameter.pattern.cols() != parameter.cols) {
     parameter.pattern = Pattern::dense(parameter.rows, parameter.cols);
   }
-  parameter.offset = floats_;
-  floats_ += ceil_div(parameter.count(), 16) * 16;
   entries_.push_back(std::move(parameter));
+  place();
   return entries_.back();
+}
+
+// Gives every entry its place in the buffers.
+void ParameterTable::place() {
+  floats_ = 0;
+  for (Parameter& parameter : entries_) {
+    parameter.offset = floats_;
+    floats_ += ceil_div(parameter.count(), 16) * 16;
+  }
+}
+
+void ParameterTable::store_bands() {
+  std::vector<std::vector<float>> kept(entries_.size());
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Parameter& p = entries_[i];
+    if (p.count() == 0 || p.band) continue;
+    if (values_) kept[i].assign(p.value.data(), p.value.data() + p.count());
+    if (BandLayout::pays(p.pattern)) p.band = std::make_shared<const BandLayout>(p.pattern);
+  }
+  place();
+  if (!values_) return;
+  allocate(has_gradients());
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Parameter& p = entries_[i];
+    if (!kept[i].empty()) p.pack(kept[i].data(), p.value.data());
+  }
 }
 
 Parameter& ParameterTable::find(std::string_view name) {
@@ -40,7 +72,9 @@ Parameter& ParameterTable::find(std::string_view name) {
 
 int64_t ParameterTable::numbers() const {
   int64_t total = 0;
-  for (const Parameter& parameter : entries_) total += parameter.count();
+  for (const Parameter& parameter : entries_) {
+    if (parameter.tied_to.empty()) total += parameter.numel();
+  }
   return total;
 }
 
@@ -51,6 +85,7 @@ void ParameterTable::allocate(bool gradients) {
   for (Parameter& p : entries_) {
     const auto view = [&](const Memory& memory) {
       float* at = reinterpret_cast<float*>(memory.get()) + p.offset;
+      if (p.band) return Tensor(at, {p.count()});
       return p.is_matrix ? Tensor(at, {p.rows, p.cols}) : Tensor(at, {p.cols});
     };
     if (p.count() == 0) continue;
@@ -60,29 +95,30 @@ void ParameterTable::allocate(bool gradients) {
 }
 
 void ParameterTable::initialize(uint64_t seed) {
+  std::vector<float> values;
   for (Parameter& p : entries_) {
     if (p.count() == 0) continue;
     const Philox random(seed, p.name);
-    float* value = p.value.data();
     const int64_t drawn = (p.initial_rows < 0 ? p.rows : p.initial_rows) * p.cols;
+    values.assign(static_cast<size_t>(p.numel()), 0.0f);
     switch (p.initial.kind) {
       case Initial::Kind::constant:
-        std::fill(value, value + drawn, static_cast<float>(p.initial.scale));
+        std::fill_n(values.begin(), drawn, static_cast<float>(p.initial.scale));
         break;
       case Initial::Kind::normal:
-        random.fill_normal(value, drawn, p.initial.scale);
+        random.fill_normal(values.data(), drawn, p.initial.scale);
         break;
       case Initial::Kind::uniform:
-        random.fill_uniform(value, drawn, -p.initial.scale, p.initial.scale);
+        random.fill_uniform(values.data(), drawn, -p.initial.scale, p.initial.scale);
         break;
     }
-    std::fill(value + drawn, value + p.count(), 0.0f);
+    p.pack(values.data(), p.value.data());
   }
 }
 
 void ParameterTable::project() {
   for (Parameter& p : entries_) {
-    if (p.count() != 0) p.pattern.project(p.value.data());
+    if (p.count() != 0) p.project(p.value.data());
   }
 }
 

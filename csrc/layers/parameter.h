@@ -4,10 +4,13 @@
 #pragma once
 
 #include <deque>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/context.h"
+#include "sparsity/band_layout.h"
 #include "sparsity/pattern.h"
 
 namespace pyllmc {
@@ -31,16 +34,26 @@ struct Parameter {
   int group = 0;  // of the optimizer
   Pattern pattern = Pattern::dense(1, 1);
 
+  std::shared_ptr<const BandLayout> band{};  // set: only the band is stored, in this layout
+
   int64_t offset = 0;  // floats from the start of every buffer of the table
-  Tensor value{};      // (rows, cols) or (cols)
+  Tensor value{};      // (rows, cols) or (cols); (floats of the layout) where a band is stored
   Tensor gradient{};   // same shape; null when the table was made for inference
 
-  int64_t count() const { return tied_to.empty() ? rows * cols : 0; }
+  // Floats that a buffer of the table holds for this entry.
+  int64_t count() const {
+    if (!tied_to.empty()) return 0;
+    return band ? band->floats() : rows * cols;
+  }
+  // Entries of the logical (rows, cols), stored or not.
+  int64_t numel() const { return rows * cols; }
 
   // Between what a buffer of the table stores for this entry and the logical row-major (rows, cols):
   // files, views and comparisons speak of the logical order only.
   void unpack(const float* stored, float* logical) const;
   void pack(const float* logical, float* stored) const;
+  // Sets to 0 what `stored` holds outside the pattern.
+  void project(float* stored) const;
 };
 
 class ParameterTable {
@@ -54,8 +67,13 @@ class ParameterTable {
   Parameter& find(std::string_view name);
 
   int64_t floats() const { return floats_; }  // of one buffer that holds all, aligned
-  int64_t numbers() const;                    // stored parameters without alignment gaps
+  int64_t numbers() const;                    // parameters of the model, by their logical shapes
   bool has_gradients() const { return static_cast<bool>(gradients_); }
+
+  // Stores only the band of every weight whose pattern is one and pays (BandLayout::pays): changes
+  // counts and offsets. Before allocate(), or after it: then values move to new buffers and
+  // gradients become 0. An optimizer that has state must be told (AdamW::move_from).
+  void store_bands();
 
   // Allocates values, and gradients if asked for.
   void allocate(bool gradients);
@@ -67,6 +85,8 @@ class ParameterTable {
   void zero_gradients(const Context& context);
 
  private:
+  void place();
+
   std::deque<Parameter> entries_;
   int64_t floats_ = 0;
   Memory values_, gradients_;

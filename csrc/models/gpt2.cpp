@@ -141,7 +141,7 @@ void Gpt2::scale_initial_weights() {
   for (Parameter& p : table_.entries()) {
     if (p.count() == 0 || p.pattern.is_dense()) continue;
     const auto factor = static_cast<float>(1 / std::sqrt(p.pattern.density()));
-    std::vector<float> values(static_cast<size_t>(p.count()));
+    std::vector<float> values(static_cast<size_t>(p.numel()));
     p.unpack(p.value.data(), values.data());
     for (float& value : values) value *= factor;
     p.pack(values.data(), p.value.data());

@@ -62,7 +62,7 @@ void Gpt2::save(const std::string& path, const RunRecord& record) {
       path, shape(), written,
       [&](int tensor, int64_t layer) {
         const Parameter& p = parameter_of(*this, tensors[static_cast<size_t>(tensor)], layer);
-        values.resize(static_cast<size_t>(p.count()));
+        values.resize(static_cast<size_t>(p.numel()));
         p.unpack(p.value.data(), values.data());
         return std::span<const float>(values);
       },

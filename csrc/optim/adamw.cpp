@@ -55,22 +55,42 @@ AdamW::AdamW(ParameterTable& table, const AdamWOptions& options)
     slots_.push_back(
         {name, allocate(table.floats() * static_cast<int64_t>(sizeof(float)), "optimizer state")});
   }
-  for (const Parameter& p : table.entries()) {
+  cut();
+}
+
+void AdamW::cut() {
+  pieces_.clear();
+  for (const Parameter& p : table_.entries()) {
     if (!p.trainable || p.count() == 0) continue;
-    const int64_t rows = std::max<int64_t>(1, kPieceFloats / p.cols);
-    for (int64_t row = 0; row < p.rows; row += rows) {
-      pieces_.push_back({&p, row, std::min(rows, p.rows - row)});
+    const int64_t width = p.band ? kBandTile : p.cols;
+    const int64_t all = p.count() / width, rows = std::max<int64_t>(1, kPieceFloats / width);
+    for (int64_t row = 0; row < all; row += rows) {
+      pieces_.push_back({&p, row, std::min(rows, all - row), width});
     }
   }
   squares_.resize(pieces_.size());
 }
 
+void AdamW::move_from(const std::vector<int64_t>& offsets) {
+  for (Slot& slot : slots_) {
+    const Memory old = slot.memory;
+    const float* from = reinterpret_cast<const float*>(old.get());
+    slot.memory = allocate(table_.floats() * static_cast<int64_t>(sizeof(float)),
+                           "optimizer state");
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      const Parameter& p = table_.entries()[i];
+      if (p.count() != 0) p.pack(from + offsets[i], slot.data() + p.offset);
+    }
+  }
+  cut();
+}
+
 void AdamW::measure_gradients(const Context& context, StepState& state) {
   parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
     const Piece& piece = pieces_[static_cast<size_t>(index)];
-    const int64_t cols = piece.parameter->cols;
-    squares_[static_cast<size_t>(index)] = sum_of_squares(
-        piece.parameter->gradient.data() + piece.first_row * cols, piece.rows * cols);
+    squares_[static_cast<size_t>(index)] =
+        sum_of_squares(piece.parameter->gradient.data() + piece.first_row * piece.width,
+                       piece.rows * piece.width);
   });
   double sum = 0;
   for (double part : squares_) sum += part;
@@ -103,8 +123,9 @@ void AdamW::update(const Context& context, StepState& state) {
       update_span(p.value.data() + at, p.gradient.data() + at, m + p.offset + at, v + p.offset + at,
                   n, rates);
     };
-    if (p.pattern.is_dense()) {
-      update_at(piece.first_row * p.cols, piece.rows * p.cols);
+    // A stored band's corners have no gradient, so they stay 0 like everything outside.
+    if (p.band || p.pattern.is_dense()) {
+      update_at(piece.first_row * piece.width, piece.rows * piece.width);
       return;
     }
     for (int64_t row = piece.first_row; row < piece.first_row + piece.rows; ++row) {

@@ -31,6 +31,10 @@ class AdamW {
 
   AdamW(ParameterTable& table, const AdamWOptions& options);
 
+  // Carries the state over after the table's store_bands(): `offsets` are where its entries lay
+  // before, all in logical order.
+  void move_from(const std::vector<int64_t>& offsets);
+
   // Norm of all gradients, and from it the clip scale and the not-finite flag in `state`.
   void measure_gradients(const Context& context, StepState& state);
   // p -= lr (m_hat / (sqrt(v_hat) + eps) + decay p); nothing happens when state.not_finite is set.
@@ -39,16 +43,17 @@ class AdamW {
   const std::vector<Slot>& slots() const { return slots_; }  // "m", "v"
 
  private:
-  // A fixed cut of the table: rows of one parameter. A vector is one row.
+  // A fixed cut of the table: rows of one parameter. A vector and a stored band are one row.
   struct Piece {
     const Parameter* parameter;
-    int64_t first_row, rows;
+    int64_t first_row, rows, width;
   };
+  void cut();
 
   ParameterTable& table_;
   AdamWOptions options_;
   std::vector<Slot> slots_;
-  std::vector<Piece> pieces_;
+  std::vector<Piece> pieces_;  // in the order in which their squares are added up
   std::vector<double> squares_;  // of each piece
 };
 

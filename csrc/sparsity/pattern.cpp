@@ -150,7 +150,8 @@ Pattern::Pattern(int64_t rows, int64_t cols, HiddenAxis hidden, int64_t bandwidt
     throw UsageError(
         message("bandwidth ", bandwidth, " is not possible: give 0 for dense or 1 to ", kLimit));
   }
-  reach_ = bandwidth * (hidden == HiddenAxis::rows ? cols : rows) / 2;
+  hidden_is_rows_ = hidden == HiddenAxis::rows;
+  reach_ = bandwidth * (hidden_is_rows_ ? cols : rows) / 2;
   for (int64_t row = 0; row < rows; ++row) kept_ += band_span(row).size();
 }
 

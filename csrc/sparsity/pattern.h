@@ -67,6 +67,7 @@ class Pattern {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t bandwidth() const { return bandwidth_; }
+  bool hidden_is_rows() const { return hidden_is_rows_; }
   PatternKind kind() const { return kind_; }
 
   // Calls f(span) for every run of kept columns of a row, in order; not at all for an empty row.
@@ -136,6 +137,7 @@ class Pattern {
   int64_t cols_ = 0;
   int64_t bandwidth_ = 0;  // 0 = dense
   int64_t reach_ = 0;      // |j C - i H| <= reach
+  bool hidden_is_rows_ = true;
   PatternKind kind_ = PatternKind::band;
   bool contiguous_ = true;
   int64_t kept_ = 0;

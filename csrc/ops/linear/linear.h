@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/context.h"
+#include "sparsity/band_layout.h"
 #include "sparsity/pattern.h"
 
 namespace pyllmc {
@@ -20,6 +21,7 @@ struct LinearForward {
   Tensor y;                // (M, N): x w^T + b + residual
   ConstTensor residual{};  // (M, N) or null
   Tensor gelu{};           // (M, N) or null: gelu(y)
+  const BandLayout* band = nullptr;  // set: w is that layout's floats
 };
 
 struct LinearBackward {
@@ -31,6 +33,7 @@ struct LinearBackward {
   Tensor db;                 // (N) or null, accumulated
   const Pattern* pattern;    // of w; never null
   ConstTensor activation{};  // (M, K) or null: dx *= gelu'(activation)
+  const BandLayout* band = nullptr;  // set: w and dw are that layout's floats
 };
 
 struct LinearKernels {
@@ -42,6 +45,7 @@ extern const LinearKernels linear_cpu;
 void linear_forward(const Context& context, const LinearForward& args);
 void linear_backward(const Context& context, const LinearBackward& args);
 // Floats of workspace that forward, or forward and backward, need for these sizes.
-int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients);
+int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
+                         const BandLayout* band = nullptr);
 
 }  // namespace pyllmc

@@ -1,75 +1,17 @@
 #include <algorithm>
 
-#include "core/panels.h"
-#include "core/simd.h"
-#include "core/threads.h"
-#include "ops/linear/linear.h"
+#include "ops/linear/linear_tiles.h"
 
 namespace pyllmc {
 namespace {
 
-// Cuts, chosen by the shape of the problem alone.
-constexpr int64_t kFewRows = 4;       // up to this many rows are dot products, not tiles
-constexpr int64_t kDepthUnits = 256;  // units of K that pass through a tile at once
-constexpr int64_t kChunkRows = 256;   // rows of x and dy that dw sums at once
-constexpr int64_t kTurnedRows = 16;   // rows of dw that are turned from dw^T at once
+constexpr int64_t kTurnedRows = 16;  // rows of dw that are turned from dw^T at once
 
-// Rows of x or dy whose packed panels stay in a core's second-level cache.
-int64_t row_block(int64_t units) { return units <= 512 ? 192 : units <= 1024 ? 96 : 48; }
 // Outputs whose rows of dw one work item sums.
 int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
 
-// Takes pieces from the context's scratch, each on its own cache lines.
-class Scratch {
- public:
-  Scratch(const Context& context, int64_t floats) : at_(context.scratch("linear", floats)) {}
-  template <class T>
-  T* take(int64_t count) {
-    static_assert(sizeof(T) == sizeof(float));
-    float* start = at_;
-    at_ += round(count);
-    return reinterpret_cast<T*>(start);
-  }
-  static int64_t round(int64_t count) { return ceil_div(count, kLanes) * kLanes; }
-
- private:
-  float* at_;
-};
-
-// Bias, residual and GELU on a tile of y that has just been computed.
-PYLLMC_SIMD void finish_tile(const LinearForward& a, int64_t row_begin, int64_t rows, int64_t col,
-                             int64_t cols) {
-  const int64_t N = a.y.dim(1);
-  for (int64_t row = row_begin; row < row_begin + rows; ++row) {
-    float* y = a.y.data() + row * N + col;
-    if (a.b) {
-      const float* b = a.b.data() + col;
-      for (int64_t c = 0; c < cols; ++c) y[c] += b[c];
-    }
-    if (a.residual) {
-      const float* residual = a.residual.data() + row * N + col;
-      for (int64_t c = 0; c < cols; ++c) y[c] += residual[c];
-    }
-    if (a.gelu) {
-      float* out = a.gelu.data() + row * N + col;
-      const int64_t whole = cols / kLanes * kLanes;
-      for (int64_t c = 0; c < whole; c += kLanes) store16(out + c, gelu16(load16(y + c)));
-      if (const int64_t n = cols - whole) {
-        store_part(out + whole, gelu16(load_part(y + whole, n, 0)), n);
-      }
-    }
-  }
-}
-
-PYLLMC_SIMD void multiply_by_gelu_derivative(float* dx, const float* activation, int64_t n) {
-  const int64_t whole = n / kLanes * kLanes;
-  for (int64_t c = 0; c < whole; c += kLanes) {
-    store16(dx + c, load16(dx + c) * gelu_derivative16(load16(activation + c)));
-  }
-  if (const int64_t rest = n - whole) {
-    const f32x16 slope = gelu_derivative16(load_part(activation + whole, rest, 0));
-    store_part(dx + whole, load_part(dx + whole, rest, 0) * slope, rest);
-  }
+PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
 }
 
 // y[row, n] = x[row] . w[n] for a handful of rows: the weight is read once, at memory speed.
@@ -93,18 +35,6 @@ PYLLMC_SIMD void dot_products(const LinearForward& a, int64_t n_begin, int64_t n
       a.y.data()[row * N + n] = sum16((sums[0] + sums[1]) + (sums[2] + sums[3]));
     }
   }
-}
-
-PYLLMC_SIMD void add_column_sums(const float* dy, int64_t M, int64_t N, int64_t begin, int64_t end,
-                                 float* db) {
-  for (int64_t row = 0; row < M; ++row) {
-    const float* line = dy + row * N;
-    for (int64_t n = begin; n < end; ++n) db[n] += line[n];
-  }
-}
-
-PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
 }
 
 // out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col, cols)`
@@ -138,6 +68,7 @@ int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engin
 }
 
 void forward(const Context& context, const LinearForward& a) {
+  if (a.band) return band_forward(context, a);
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   if (M <= kFewRows) {
     constexpr int64_t kOutputs = 64;
@@ -176,11 +107,7 @@ void backward_input(const Context& context, const LinearBackward& a) {
   });
   multiply_rows(context, engine, a.dy, b, a.dx, scratch.take<Unit>(0),
                 [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
-                  if (!a.activation) return;
-                  for (int64_t r = row; r < row + rows; ++r) {
-                    multiply_by_gelu_derivative(a.dx.data() + r * K + col,
-                                                a.activation.data() + r * K + col, cols);
-                  }
+                  finish_tile(a, row, rows, col, cols);
                 });
 }
 
@@ -244,6 +171,7 @@ void backward_weight(const Context& context, const LinearBackward& a) {
 }
 
 void backward(const Context& context, const LinearBackward& a) {
+  if (a.band) return band_backward(context, a);
   backward_weight(context, a);
   backward_input(context, a);
 }
@@ -252,7 +180,9 @@ void backward(const Context& context, const LinearBackward& a) {
 
 const LinearKernels linear_cpu = {forward, backward};
 
-int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients) {
+int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
+                         const BandLayout* band) {
+  if (band) return band_workspace(context, M, *band, gradients);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
   if (!gradients) return floats;

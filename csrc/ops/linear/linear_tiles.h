@@ -1,0 +1,51 @@
+// What the dense and the banded linear kernels share: cuts, scratch, and the work on a tile of
+// results that has just been computed.
+#pragma once
+
+#include "core/panels.h"
+#include "core/simd.h"
+#include "core/threads.h"
+#include "ops/linear/linear.h"
+
+namespace pyllmc {
+
+// Cuts, chosen by the shape of the problem alone.
+constexpr int64_t kFewRows = 4;       // up to this many rows are dot products, not tiles
+constexpr int64_t kDepthUnits = 256;  // units of K that pass through a tile at once
+constexpr int64_t kChunkRows = 256;   // rows of x and dy that dw sums at once
+
+// Rows of x or dy whose packed panels stay in a core's second-level cache.
+inline int64_t row_block(int64_t units) { return units <= 512 ? 192 : units <= 1024 ? 96 : 48; }
+
+// Takes pieces from the context's scratch, each on its own cache lines.
+class Scratch {
+ public:
+  Scratch(const Context& context, int64_t floats) : at_(context.scratch("linear", floats)) {}
+  template <class T>
+  T* take(int64_t count) {
+    static_assert(sizeof(T) == sizeof(float));
+    float* start = at_;
+    at_ += round(count);
+    return reinterpret_cast<T*>(start);
+  }
+  static int64_t round(int64_t count) { return ceil_div(count, kLanes) * kLanes; }
+
+ private:
+  float* at_;
+};
+
+// Bias, residual and GELU on a tile of y.
+void finish_tile(const LinearForward& a, int64_t row_begin, int64_t rows, int64_t col,
+                 int64_t cols);
+// dx *= gelu'(activation) on a tile of dx; nothing without an activation.
+void finish_tile(const LinearBackward& a, int64_t row_begin, int64_t rows, int64_t col,
+                 int64_t cols);
+// db[begin, end) += sums of dy (M, N) over M.
+void add_column_sums(const float* dy, int64_t M, int64_t N, int64_t begin, int64_t end, float* db);
+
+// The same ops on a weight that stores its band only (args.band is set).
+void band_forward(const Context& context, const LinearForward& args);
+void band_backward(const Context& context, const LinearBackward& args);
+int64_t band_workspace(const Context& context, int64_t M, const BandLayout& band, bool gradients);
+
+}  // namespace pyllmc
