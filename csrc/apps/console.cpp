@@ -148,6 +148,7 @@ void Console::started(const TrainFacts& f) {
   rule();
   row("device", std::string("cpu"));
   row("threads", static_cast<int64_t>(s.threads));
+  row("precision", s.precision);
   row("matrix product", message(gemm_library().name, " ", gemm_library().core));
   rule();
   row("max_sequence_length T", f.config.max_seq_len);
@@ -161,6 +162,7 @@ void Console::started(const TrainFacts& f) {
   if (s.fc1_bandwidth || s.fc2_bandwidth) {
     mask_rows("FC1", f.fc1, f.config.num_layers);
     mask_rows("FC2", f.fc2, f.config.num_layers);
+    row("execution", s.execution);
     row("Mask mode", std::string(s.mask_init ? "initial weights + gradients + post-update"
                                              : "gradients + post-update only"));
     rule();

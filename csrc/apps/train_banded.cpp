@@ -60,6 +60,8 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("d", "dense", &choices.dense, "1 = no band at all, whatever -1, -2 and -w say");
   flags.integer("", "mask-init", &choices.mask_init,
                 "1 = mask the initial weights too, 0 = the first step is dense");
+  flags.text("", "execution", &s.execution, "HOW",
+             "band = store and multiply the band alone where it pays, mask = whole weights");
   flags.group("Files");
   flags.text("e", "model", &s.model, "FILE", "model or checkpoint to start from");
   flags.text("c", "checkpoint", &s.checkpoint, "FILE", "checkpoint to write at the end", "none");
@@ -81,6 +83,8 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("t", "sequence-length", &s.sequence_length, "tokens of a sequence, T",
                 "min(1024, maxT)");
   flags.integer("", "accumulate", &s.accumulate, "batches summed into one update");
+  flags.text("", "precision", &s.precision, "TYPE",
+             "fp32, or bf16 operands with fp32 sums and weights");
   flags.number("l", "learning-rate", &s.learning_rate, "learning rate of AdamW");
   flags.integer("", "warmup", &s.warmup, "updates of linear warm-up");
   flags.number("", "min-lr", &s.min_lr, "cosine decay to this rate at -n", "constant rate");

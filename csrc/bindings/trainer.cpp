@@ -18,7 +18,8 @@ std::unique_ptr<Trainer> make_trainer(
     int64_t sequence_length, const Bandwidths& fc1_bandwidth, const Bandwidths& fc2_bandwidth,
     const std::string& pattern, uint64_t mask_seed, bool scale_init, bool mask_init,
     double learning_rate, int64_t warmup, std::optional<double> min_lr, int64_t steps,
-    double weight_decay, double grad_clip, int64_t accumulate, int64_t data_seed, int threads) {
+    double weight_decay, double grad_clip, int64_t accumulate, int64_t data_seed, int threads,
+    const std::string& execution, const std::string& precision) {
   const ModelFile file = ModelFile::open(model_path);
   Gpt2Options model_options = options_of(file);
   model_options.fc1_bandwidths = bandwidth_list(fc1_bandwidth);
@@ -35,8 +36,11 @@ std::unique_ptr<Trainer> make_trainer(
                                                .steps = steps},
                                   .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
                                   .mask_init = mask_init,
+                                  .execution = execution_of(execution),
+                                  .precision = precision_of(precision),
                                   .data_seed = static_cast<uint32_t>(data_seed),
                                   .threads = threads};
+  Trainer::choose_storage(*model, options);
   Trainer::check_memory(*model, options, available_memory());
   model->parameters().allocate(true);
   read_weights(*model, file);
@@ -81,7 +85,7 @@ void bind_trainer(py::module_& m) {
            py::arg("mask_init") = true, py::arg("learning_rate") = 3e-4, py::arg("warmup") = 0,
            py::arg("min_lr") = py::none(), py::arg("steps") = 0, py::arg("weight_decay") = 0.0,
            py::arg("grad_clip") = 0.0, py::arg("accumulate") = 1, py::arg("data_seed") = 42,
-           py::arg("threads") = 1)
+           py::arg("threads") = 1, py::arg("execution") = "band", py::arg("precision") = "fp32")
       .def(
           "step",
           [](Trainer& self) {

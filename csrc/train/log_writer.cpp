@@ -129,6 +129,8 @@ void LogWriter::started(const TrainFacts& f) {
       .add("fc1_bandwidth", s.fc1_bandwidth)
       .add("fc2_bandwidth", s.fc2_bandwidth)
       .add("mask_init", s.mask_init)
+      .add("execution", s.execution)
+      .add("precision", s.precision)
       .add("init_seed", *s.init_seed)
       .add("data_seed", s.data_seed)
       .add("threads", static_cast<int64_t>(s.threads))

@@ -55,6 +55,8 @@ const TrainSettings& checked(const TrainSettings& s) {
     throw UsageError(message("--min-lr is ", *s.min_lr,
                              ", it must lie between 0 and the learning rate ", s.learning_rate));
   }
+  execution_of(s.execution);
+  precision_of(s.precision);
   if (s.checkpoint_every > 0 && s.checkpoint.empty()) {
     throw UsageError("--checkpoint-every needs --checkpoint FILE to write to");
   }
@@ -134,6 +136,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
   if (!s.init_seed)
     s.init_seed = file_.record().has_meta ? file_.record().init_seed : kDefaultInitSeed;
 
+  Trainer::choose_storage(*model_, trainer_options());
   facts_.memory = Trainer::memory_needs(*model_, trainer_options());
   Trainer::check_memory(*model_, trainer_options(), facts_.memory_available);
 
@@ -198,6 +201,8 @@ TrainerOptions TrainSession::trainer_options() const {
                        .steps = s.steps},
           .adamw = {.weight_decay = s.weight_decay, .clip = s.grad_clip},
           .mask_init = s.mask_init,
+          .execution = execution_of(s.execution),
+          .precision = precision_of(s.precision),
           .data_seed = static_cast<uint32_t>(s.data_seed),
           .threads = s.threads,
           .model = {{"channels", facts_.config.channels},

@@ -44,6 +44,8 @@ struct TrainSettings {
   int64_t fc1_bandwidth = 0;
   int64_t fc2_bandwidth = 0;
   bool mask_init = true;
+  std::string execution = "band";    // or "mask"
+  std::string precision = "fp32";    // or "bf16"
   std::optional<int64_t> init_seed;  // default: the model file's, else 1337
   int64_t data_seed = 42;
   int threads = 0;  // 0 = all processors

@@ -14,9 +14,20 @@ int64_t count_targets(const Batch& batch) {
 
 }  // namespace
 
+Execution execution_of(const std::string& name) {
+  if (name == "band") return Execution::band;
+  if (name == "mask") return Execution::mask;
+  throw UsageError(message("there is no execution called '", name, "': use band or mask"));
+}
+
+void Trainer::choose_storage(Model& model, const TrainerOptions& options) {
+  if (options.execution == Execution::band && options.mask_init) model.parameters().store_bands();
+}
+
 std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions& options) {
   Context context;
   context.threads = options.threads;
+  context.precision = options.precision;
   const ParameterTable& table = model.parameters();
   const int64_t buffer = table.floats() * static_cast<int64_t>(sizeof(float));
   std::vector<MemoryNeed> needs = {
@@ -56,6 +67,7 @@ Trainer::Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
     throw UsageError(message("accumulate = ", options.accumulate, " is not possible: 1 or more"));
   }
   context_.threads = options.threads;
+  context_.precision = options.precision;
   model_->prepare(context_, options.batch_size, options.sequence_length, Mode::train);
   if (options.mask_init) model_->parameters().project();
 }
@@ -98,7 +110,22 @@ StepResult Trainer::step() {
   }
   const StepResult result = {state_.step, loss.mean(), state_.learning_rate, state_.gradient_norm};
   ++state_.step;
+  if (state_.step == 1) store_bands();
   return result;
+}
+
+// The change from whole weights to bands, if it has not been made. The optimizer's state and the
+// plan of the workspace follow.
+void Trainer::store_bands() {
+  if (options_.execution != Execution::band || options_.mask_init) return;
+  ParameterTable& table = model_->parameters();
+  const int64_t before = table.floats();
+  std::vector<int64_t> offsets;
+  for (const Parameter& p : table.entries()) offsets.push_back(p.offset);
+  table.store_bands();
+  if (table.floats() == before) return;
+  optimizer_.move_from(offsets);
+  model_->prepare(context_, options_.batch_size, options_.sequence_length, Mode::train);
 }
 
 Loss Trainer::evaluate(DataLoader& data, int64_t max_batches) {

@@ -17,6 +17,17 @@
 
 namespace pyllmc {
 
+// How a banded weight is kept while it trains: only its band where that pays, or the whole with a
+// mask.
+enum class Execution { band, mask };
+
+inline const char* name_of(Execution execution) {
+  return execution == Execution::band ? "band" : "mask";
+}
+
+// Throws UsageError for any other name.
+Execution execution_of(const std::string& name);
+
 struct TrainerOptions {
   int64_t batch_size = 4;         // B
   int64_t sequence_length = 256;  // T
@@ -24,6 +35,8 @@ struct TrainerOptions {
   Schedule schedule{};
   AdamWOptions adamw{};
   bool mask_init = true;  // mask the initial weights too; else only gradients and updates
+  Execution execution = Execution::band;
+  Precision precision = Precision::fp32;  // of the operands of products; sums and weights are fp32
   uint32_t data_seed = 42;
   int threads = 1;
   JsonValue::Object model{};  // the model in words, for the record in its states
@@ -38,6 +51,9 @@ struct StepResult {
 
 class Trainer {
  public:
+  // Chooses how the model's weights are stored; before anything asks for their memory. With an
+  // unmasked start the whole weights are needed until the first update: step() changes over then.
+  static void choose_storage(Model& model, const TrainerOptions& options);
   // What a run with these options will take: asked, and shown, before anything is allocated.
   static std::vector<MemoryNeed> memory_needs(Model& model, const TrainerOptions& options);
   // Throws UsageError, naming what would fit, when the needs exceed `available` bytes.
@@ -80,6 +96,7 @@ class Trainer {
 
  private:
   void require_finite_weights() const;
+  void store_bands();
   JsonValue::Object loader_position();
 
   std::unique_ptr<Model> model_;

@@ -57,6 +57,8 @@ JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenSha
       {"weight_decay", o.adamw.weight_decay},
       {"grad_clip", o.adamw.clip},
       {"mask_init", o.mask_init},
+      {"execution", name_of(o.execution)},
+      {"precision", name_of(o.precision)},
       {"data_seed", static_cast<int64_t>(o.data_seed)},
       {"train_fingerprint", hex_text(data.fingerprint())},
       {"train_tokens", data.total_tokens()},
@@ -99,7 +101,7 @@ std::string Trainer::save_state(const std::string& root, JsonValue::Object run) 
     writer.begin_tensor(tensor);
     for (const Parameter& p : model_->parameters().entries()) {
       if (p.count() == 0) continue;
-      logical.resize(static_cast<size_t>(p.count()));
+      logical.resize(static_cast<size_t>(p.numel()));
       p.unpack(stored(p), logical.data());
       writer.write(logical);
     }
@@ -117,6 +119,7 @@ std::string Trainer::save_state(const std::string& root, JsonValue::Object run) 
 void Trainer::resume(const StateReader& state, const Changes& changes) {
   require_same_parameters(state, model_->parameters());
   state_ = {.step = state.step()};
+  if (state_.step > 0) store_bands();
   const bool same_order =
       std::ranges::none_of(std::array{"batch_size", "sequence_length", "accumulate", "data_seed",
                                       "train_fingerprint", "train_tokens"},
@@ -133,10 +136,10 @@ void Trainer::resume(const StateReader& state, const Changes& changes) {
     int64_t at = 0;
     for (Parameter& p : model_->parameters().entries()) {
       if (p.count() == 0) continue;
-      logical.resize(static_cast<size_t>(p.count()));
-      state.read(tensor, logical.data(), p.count(), at);
+      logical.resize(static_cast<size_t>(p.numel()));
+      state.read(tensor, logical.data(), p.numel(), at);
       p.pack(logical.data(), stored(p));
-      at += p.count();
+      at += p.numel();
     }
     if (at != state.count(tensor)) {
       throw FormatError(message(state.folder(), " has ", state.count(tensor), " numbers of tensor ",

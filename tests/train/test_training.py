@@ -148,7 +148,7 @@ def test_assigned_values_are_projected_onto_the_pattern(files):
     parameter.assign(np.ones(parameter.shape, dtype=np.float32))
     np.testing.assert_array_equal(parameter.dense(), parameter.pattern.mask())
     shared = parameter.packed()
-    shared[0, 0] = 5
+    shared.flat[0] = 5
     assert parameter.dense()[0, 0] == 5
 
 
