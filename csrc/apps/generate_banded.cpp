@@ -21,6 +21,7 @@ struct Choices {
   std::string tokenizer;
   int64_t tokens = 256;
   int64_t seed = 0;
+  std::string precision = "fp32";
   double temperature = 1;
   int64_t top_k = 0;
   int64_t threads = 0;
@@ -37,6 +38,7 @@ pyllmc::Flags flags_for(Choices& c) {
   flags.group("Text");
   flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
   flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");
+  flags.text("", "precision", &c.precision, "TYPE", "weights are read as fp32 or bf16");
   flags.number("", "temperature", &c.temperature, "of the softmax; 0 = the likeliest token always");
   flags.integer("", "top-k", &c.top_k, "draw from the K likeliest tokens; 0 = from all");
   flags.integer("s", "seed", &c.seed, "of the draws; 0 = another one every time");
@@ -118,6 +120,9 @@ int generate(int argc, char** argv) {
         file.config().vocab_size, "; give the tokenizer of its training data"));
   }
   const auto model = pyllmc::load_gpt2(file);
+  if (pyllmc::precision_of(c.precision) == pyllmc::Precision::bf16) {
+    model->parameters().copy_to_bf16();
+  }
   const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
   std::fprintf(stderr, "model %s: %lld parameters, C = %lld, L = %lld, maxT = %lld, step %lld\n",
                c.checkpoint.c_str(), static_cast<long long>(model->parameters().numbers()),

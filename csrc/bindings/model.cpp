@@ -30,8 +30,8 @@ void assign_parameter(Parameter& p, const FloatArray& values) {
   const FloatArray logical = p.is_matrix ? zeros({p.rows, p.cols}) : zeros({p.cols});
   const std::string expected = tensor_of(logical).shape_text();
   if (source.shape_text() != expected) {
-    throw UsageError(message(p.name, " has shape ", expected, ", the array has ",
-                             source.shape_text()));
+    throw UsageError(
+        message(p.name, " has shape ", expected, ", the array has ", source.shape_text()));
   }
   p.pack(source.data(), p.value.data());
   p.project(p.value.data());
@@ -42,9 +42,10 @@ namespace {
 // A model with what a call needs: its context, prepared for the last batch shape seen.
 class PyModel {
  public:
-  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads)
+  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads, Precision precision)
       : model_(std::move(model)), gradients_(gradients) {
     context_.threads = threads;
+    context_.precision = precision;
   }
 
   py::object loss(const IntArray& inputs, const IntArray& targets) {
@@ -202,8 +203,8 @@ void bind_model(py::module_& m) {
   py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
       .def(py::init([](const std::string& path, bool gradients, int threads,
                        const std::optional<Bandwidths>& fc1, const std::optional<Bandwidths>& fc2,
-                       const std::optional<std::string>& pattern,
-                       std::optional<uint64_t> mask_seed) {
+                       const std::optional<std::string>& pattern, std::optional<uint64_t> mask_seed,
+                       const std::string& precision) {
              const ModelFile file = ModelFile::open(path);
              Gpt2Options options = options_of(file);
              if (fc1) options.fc1_bandwidths = bandwidth_list(*fc1);
@@ -213,11 +214,14 @@ void bind_model(py::module_& m) {
              auto model = std::make_unique<Gpt2>(options);
              model->parameters().allocate(gradients);
              read_weights(*model, file);
-             return std::make_unique<PyModel>(std::move(model), gradients, threads);
+             const Precision products = precision_of(precision);
+             if (products == Precision::bf16 && !gradients) model->parameters().copy_to_bf16();
+             return std::make_unique<PyModel>(std::move(model), gradients, threads, products);
            }),
            py::arg("path"), py::arg("gradients") = false, py::arg("threads") = 1,
            py::arg("fc1_bandwidth") = py::none(), py::arg("fc2_bandwidth") = py::none(),
            py::arg("pattern") = py::none(), py::arg("mask_seed") = py::none(),
+           py::arg("precision") = "fp32",
            "Reads a model file; bandwidths (one for all layers or a list) and pattern are the "
            "file's\n"
            "unless given.")

@@ -30,6 +30,7 @@ class Linear {
                              .y = y,
                              .residual = residual,
                              .gelu = gelu,
+                             .w_bf16 = weight_.bf16,
                              .band = weight_.band.get()});
   }
 

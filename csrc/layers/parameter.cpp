@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/bf16.h"
 #include "core/random.h"
 #include "core/threads.h"
 
@@ -91,6 +92,16 @@ void ParameterTable::allocate(bool gradients) {
     if (p.count() == 0) continue;
     p.value = view(values_);
     if (gradients) p.gradient = view(gradients_);
+  }
+}
+
+void ParameterTable::copy_to_bf16() {
+  bf16_ = pyllmc::allocate(floats_ * static_cast<int64_t>(sizeof(uint16_t)), "bf16 weights");
+  for (Parameter& p : entries_) {
+    if (p.count() == 0 || !p.is_matrix || p.band) continue;
+    auto* copy = reinterpret_cast<uint16_t*>(bf16_.get()) + p.offset;
+    std::transform(p.value.data(), p.value.data() + p.count(), copy, bf16_from_float);
+    p.bf16 = TensorOf<uint16_t>(copy, {p.rows, p.cols});
   }
 }
 

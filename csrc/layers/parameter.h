@@ -39,6 +39,7 @@ struct Parameter {
   int64_t offset = 0;  // floats from the start of every buffer of the table
   Tensor value{};      // (rows, cols) or (cols); (floats of the layout) where a band is stored
   Tensor gradient{};   // same shape; null when the table was made for inference
+  TensorOf<uint16_t> bf16{};  // (rows, cols) or null: a copy of `value` that decoding reads instead
 
   // Floats that a buffer of the table holds for this entry.
   int64_t count() const {
@@ -48,8 +49,8 @@ struct Parameter {
   // Entries of the logical (rows, cols), stored or not.
   int64_t numel() const { return rows * cols; }
 
-  // Between what a buffer of the table stores for this entry and the logical row-major (rows, cols):
-  // files, views and comparisons speak of the logical order only.
+  // Between what a buffer of the table stores for this entry and the logical row-major (rows,
+  // cols): files, views and comparisons speak of the logical order only.
   void unpack(const float* stored, float* logical) const;
   void pack(const float* logical, float* stored) const;
   // Sets to 0 what `stored` holds outside the pattern.
@@ -78,6 +79,9 @@ class ParameterTable {
   // Allocates values, and gradients if asked for.
   void allocate(bool gradients);
 
+  // Makes bf16 copies of every matrix stored whole, for decoding: half the bytes a token reads.
+  void copy_to_bf16();
+
   // Draws every entry's initial values: equal names and seeds give equal values in any model.
   void initialize(uint64_t seed);
   // Sets what lies outside each pattern to 0.
@@ -89,7 +93,7 @@ class ParameterTable {
 
   std::deque<Parameter> entries_;
   int64_t floats_ = 0;
-  Memory values_, gradients_;
+  Memory values_, gradients_, bf16_;
 };
 
 }  // namespace pyllmc

@@ -337,7 +337,10 @@ void Gpt2::decode(const Context& context, DecodeState& state, int32_t token, flo
   linear_forward(context, {.x = x,
                            .w = ConstTensor(wte_.value.data(), {V, config().channels}),
                            .b = {},
-                           .y = Tensor(logits, {1, V})});
+                           .y = Tensor(logits, {1, V}),
+                           .w_bf16 = wte_.bf16 ? TensorOf<const uint16_t>(wte_.bf16.data(),
+                                                                          {V, config().channels})
+                                               : TensorOf<const uint16_t>()});
 }
 
 }  // namespace pyllmc

@@ -5,16 +5,57 @@
 #include <numeric>
 
 #include "core/random.h"
+#include "core/simd.h"
 
 namespace pyllmc {
+namespace {
+
+// values = exp((values - their maximum) / temperature); returns their sum.
+PYLLMC_SIMD double exponentials(float* values, int64_t n, double temperature) {
+  const float top = *std::max_element(values, values + n);
+  const auto scale = static_cast<float>(1 / temperature);
+  const int64_t whole = n / kLanes * kLanes;
+  double sum = 0;
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    const f32x16 e = exp16((load16(values + i) - top) * scale);
+    store16(values + i, e);
+    sum += sum16(e);
+  }
+  if (const int64_t rest = n - whole) {
+    const f32x16 e = exp16((load_part(values + whole, rest, -__builtin_inff()) - top) * scale);
+    store_part(values + whole, e, rest);
+    sum += sum16(e);
+  }
+  return sum;
+}
+
+// The first position whose cumulative sum exceeds `target`; blocks of sixteen are passed at once.
+PYLLMC_SIMD int64_t reached(const float* weights, int64_t n, double target) {
+  double cumulative = 0;
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const double next = cumulative + sum16(load16(weights + i));
+    if (next > target) break;
+    cumulative = next;
+  }
+  for (; i < n; ++i) {
+    cumulative += weights[i];
+    if (cumulative > target) break;
+  }
+  return i;
+}
+
+}  // namespace
 
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin) {
   if (options.temperature == 0) {
     return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }
-  std::vector<int32_t> ids(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(ids.size())) {
+  std::vector<int32_t> ids;  // empty: every token
+  std::vector<float> weights(logits.begin(), logits.end());
+  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(logits.size())) {
+    ids.resize(logits.size());
+    std::iota(ids.begin(), ids.end(), 0);
     const auto likelier = [&](int32_t a, int32_t b) {
       const float x = logits[static_cast<size_t>(a)], y = logits[static_cast<size_t>(b)];
       return x != y ? x > y : a < b;
@@ -22,21 +63,13 @@ int32_t sample_token(std::span<const float> logits, const SamplingOptions& optio
     std::nth_element(ids.begin(), ids.begin() + options.top_k - 1, ids.end(), likelier);
     ids.resize(static_cast<size_t>(options.top_k));
     std::sort(ids.begin(), ids.end());
+    weights.resize(ids.size());
+    for (size_t k = 0; k < ids.size(); ++k) weights[k] = logits[static_cast<size_t>(ids[k])];
   }
-  float top = logits[static_cast<size_t>(ids[0])];
-  for (int32_t id : ids) top = std::max(top, logits[static_cast<size_t>(id)]);
-  std::vector<double> weights(ids.size());
-  double sum = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    weights[i] = std::exp((logits[static_cast<size_t>(ids[i])] - top) / options.temperature);
-    sum += weights[i];
-  }
-  double cumulative = 0;
-  for (size_t i = 0; i < ids.size(); ++i) {
-    cumulative += weights[i];
-    if (coin * sum < cumulative) return ids[i];
-  }
-  return ids.back();
+  const auto n = static_cast<int64_t>(weights.size());
+  const double target = coin * exponentials(weights.data(), n, options.temperature);
+  const int64_t at = std::min(n - 1, reached(weights.data(), n, target));
+  return ids.empty() ? static_cast<int32_t>(at) : ids[static_cast<size_t>(at)];
 }
 
 int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int64_t count,

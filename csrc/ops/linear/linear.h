@@ -15,24 +15,25 @@
 namespace pyllmc {
 
 struct LinearForward {
-  ConstTensor x;           // (M, K)
-  ConstTensor w;           // (N, K)
-  ConstTensor b;           // (N) or null
-  Tensor y;                // (M, N): x w^T + b + residual
-  ConstTensor residual{};  // (M, N) or null
-  Tensor gelu{};           // (M, N) or null: gelu(y)
-  const BandLayout* band = nullptr;  // set: w is that layout's floats
+  ConstTensor x;                      // (M, K)
+  ConstTensor w;                      // (N, K)
+  ConstTensor b;                      // (N) or null
+  Tensor y;                           // (M, N): x w^T + b + residual
+  ConstTensor residual{};             // (M, N) or null
+  Tensor gelu{};                      // (M, N) or null: gelu(y)
+  TensorOf<const uint16_t> w_bf16{};  // (N, K) or null: read instead of w for a few rows
+  const BandLayout* band = nullptr;   // set: w is that layout's floats
 };
 
 struct LinearBackward {
-  ConstTensor dy;            // (M, N)
-  ConstTensor x;             // (M, K)
-  ConstTensor w;             // (N, K)
-  Tensor dx;                 // (M, K), overwritten
-  Tensor dw;                 // (N, K), accumulated
-  Tensor db;                 // (N) or null, accumulated
-  const Pattern* pattern;    // of w; never null
-  ConstTensor activation{};  // (M, K) or null: dx *= gelu'(activation)
+  ConstTensor dy;                    // (M, N)
+  ConstTensor x;                     // (M, K)
+  ConstTensor w;                     // (N, K)
+  Tensor dx;                         // (M, K), overwritten
+  Tensor dw;                         // (N, K), accumulated
+  Tensor db;                         // (N) or null, accumulated
+  const Pattern* pattern;            // of w; never null
+  ConstTensor activation{};          // (M, K) or null: dx *= gelu'(activation)
   const BandLayout* band = nullptr;  // set: w and dw are that layout's floats
 };
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "core/bf16.h"
 #include "ops/linear/linear_tiles.h"
 
 namespace pyllmc {
@@ -37,11 +38,48 @@ PYLLMC_SIMD void dot_products(const LinearForward& a, int64_t n_begin, int64_t n
   }
 }
 
-// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col, cols)`
-// sees every tile column when its sums are complete.
+// The same with a bf16 weight: sixteen words of two, whose halves become fp32 by moving them into
+// place, so the even and the odd inputs are summed apart.
+PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int64_t n_end) {
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
+  constexpr int64_t kPart = 1024;  // inputs that are split at once
+  alignas(64) float even[kPart / 2], odd[kPart / 2];
+  for (int64_t row = 0; row < M; ++row) {
+    float* y = a.y.data() + row * N;
+    for (int64_t k0 = 0; k0 < K; k0 += kPart) {
+      const int64_t n_k = std::min(kPart, K - k0), whole = n_k / (2 * kLanes) * (2 * kLanes);
+      const float* x = a.x.data() + row * K + k0;
+      for (int64_t i = 0; i < n_k / 2; ++i) {
+        even[i] = x[2 * i];
+        odd[i] = x[2 * i + 1];
+      }
+      for (int64_t n = n_begin; n < n_end; ++n) {
+        const uint16_t* w = a.w_bf16.data() + n * K + k0;
+        f32x16 low_sum{}, high_sum{};
+        for (int64_t k = 0; k < whole; k += 2 * kLanes) {
+          i32x16 words;
+          std::memcpy(&words, w + k, sizeof words);
+          const i32x16 low_bits = words << 16;
+          const i32x16 high_bits = words & static_cast<int32_t>(0xffff0000u);
+          f32x16 low, high;
+          std::memcpy(&low, &low_bits, sizeof low);
+          std::memcpy(&high, &high_bits, sizeof high);
+          low_sum += low * load16(even + k / 2);
+          high_sum += high * load16(odd + k / 2);
+        }
+        float sum = sum16(low_sum + high_sum);
+        for (int64_t k = whole; k < n_k; ++k) sum += float_from_bf16(w[k]) * x[k];
+        y[n] = k0 == 0 ? sum : y[n] + sum;
+      }
+    }
+  }
+}
+
+// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col,
+// cols)` sees every tile column when its sums are complete.
 template <class Finish>
-void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a,
-                   const Unit* b, Tensor out, Unit* scratch, const Finish& finish) {
+void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a, const Unit* b,
+                   Tensor out, Unit* scratch, const Finish& finish) {
   const int64_t M = a.dim(0), K = a.dim(1), N = out.dim(1), units = engine.units(K);
   const int64_t block = row_block(units), width = engine.tile_cols();
   const int64_t a_panel = engine.a_panel_units(K), b_panel = engine.b_panel_units(K);
@@ -74,7 +112,7 @@ void forward(const Context& context, const LinearForward& a) {
     constexpr int64_t kOutputs = 64;
     parallel_for(context.threads, ceil_div(N, kOutputs), [&](int64_t block, int) {
       const int64_t begin = block * kOutputs, end = std::min(N, begin + kOutputs);
-      dot_products(a, begin, end);
+      a.w_bf16 ? dot_products_bf16(a, begin, end) : dot_products(a, begin, end);
       finish_tile(a, 0, M, begin, end - begin);
     });
     return;
