@@ -76,7 +76,7 @@ class Watch:
 
     def _row(self, cell: Cell) -> Row:
         log = self.matrix.log_path(cell.run, cell.seed)
-        steps = int(str(cell.run.settings["steps"]))
+        steps = int(cell.run.settings["steps"])
         return Row(cell.name, "-", steps, True, History(log.with_suffix(".jsonl")))
 
     def refresh(self) -> None:
