@@ -82,7 +82,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
     if layers:
         rows = [
             [
-                str(row.bandwidth),
+                row.bandwidth,
                 md.percent(row.density),
                 md.nats(row.fc1.nats.mean),
                 md.nats(row.fc2.nats.mean),

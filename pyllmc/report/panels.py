@@ -48,8 +48,9 @@ def panels(group: Group, experiment: Experiment) -> list[Panel]:
     others = []
     for arm in group.arms:
         widths = {band.bandwidth for band in arm.banded.values()}
-        if len(widths) == 1:
-            by_bandwidth.setdefault(widths.pop(), []).append(arm)
+        width = widths.pop() if len(widths) == 1 else None
+        if isinstance(width, int):
+            by_bandwidth.setdefault(width, []).append(arm)
         else:
             others.append(arm)
     if all(len(arms) < 2 for arms in by_bandwidth.values()):
@@ -71,13 +72,27 @@ def key_prefix(group: Group, experiment: Experiment) -> str:
 
 
 def kind(arm: Arm) -> str:
-    """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none."""
-    return "+".join(name.upper() for name in arm.banded)
+    """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none; a control's name says
+    what it has instead ("FC1+FC2 random")."""
+    matrices = "+".join(name.upper() for name in arm.banded)
+    pattern = "" if arm.mlp.pattern == "band" else arm.mlp.pattern
+    return " ".join(word for word in (matrices, pattern, arm.mlp.shape) if word)
+
+
+def mlp_text(arm: Arm) -> str:
+    """The bandwidth, and what makes the arm a control: "256 random", "- narrower"."""
+    pattern = "" if arm.mlp.pattern == "band" else arm.mlp.pattern
+    return " ".join(word for word in (bandwidth_text(arm), pattern, arm.mlp.shape) if word)
+
+
+def is_control(arm: Arm) -> bool:
+    """Whether the arm is there for a band to be compared with, and is no plain band itself."""
+    return bool(arm.mlp.shape) or arm.mlp.pattern != "band"
 
 
 def bandwidth_text(arm: Arm) -> str:
-    """ "256", "1024/256" where they differ, "-" for a dense run."""
-    return "/".join(dict.fromkeys(str(band.bandwidth) for band in arm.banded.values())) or "-"
+    """ "256", "1024/256" where they differ, "-" for a dense run; by layer "256,128"."""
+    return "/".join(dict.fromkeys(band.text for band in arm.banded.values())) or "-"
 
 
 def distinct_labels(arms: Sequence[Arm]) -> dict[str, str]:

@@ -42,14 +42,22 @@ def headline(family: Family | None, labels: Mapping[str, str], baseline: str) ->
     return [text]
 
 
-def method(family: Family | None, experiment: Experiment, labels: Mapping[str, str]) -> list[str]:
+def method(
+    family: Family | None,
+    experiment: Experiment,
+    labels: Mapping[str, str],
+    what: str | None = None,
+) -> list[str]:
     """The paragraph under a table of comparisons: how its numbers were made, what they assume and
-    what the design could have shown."""
+    what the design could have shown. `what` names the differences of a later table, for which the
+    basics are not told again."""
     if experiment.one_seed:
         return []
     if family is None:
         return ["No seed has both the baseline and another run, so no difference could be judged."]
     m, found = len(family.comparisons), family.intervals
+    if what is not None:
+        return [_briefly(family, what)]
     parts = [
         "Final val loss: mean ± sample standard deviation over n seeds, with the t-based 95 % "
         "interval of the mean."
@@ -95,6 +103,19 @@ def method(family: Family | None, experiment: Experiment, labels: Mapping[str, s
     if experiment.seeds and family.seeds <= 3:
         parts.append(_weak(family))
     return [" ".join(part for part in parts if part)]
+
+
+def _briefly(family: Family, what: str) -> str:
+    found = family.intervals
+    if found is None:
+        return f"{what}: no interval could be made; verdicts count seeds (sign test)."
+    return (
+        f"{what}: as under the summary, simultaneous at {100 * found.level:.4g} % over the "
+        f"{len(found.estimates)} of this table (residual standard deviation "
+        f"{found.residual_sd:.4f} nats on {found.df} degrees of freedom, critical value "
+        f"{found.critical:.3f}; smallest difference that could have been shown "
+        f"{family.smallest_shown:.4f} nats, with {100 * POWER:g} % power {family.detectable:.4f})."
+    )
 
 
 def _weak(family: Family) -> str:
