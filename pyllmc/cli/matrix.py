@@ -90,7 +90,9 @@ def _load(folder: Path, settings: tuple[str, ...], out: Path | None) -> Matrix:
 )
 @click.option("--retry-failed", is_flag=True, help="Run failed cells again.")
 @click.option(
-    "--rerun-changed", is_flag=True, help="Replace results whose configuration has changed."
+    "--rerun-changed",
+    is_flag=True,
+    help="Run anew what has another configuration now, or was begun by another build.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop them all when one fails.")
 @click.option(
@@ -252,6 +254,7 @@ def _print_plan(experiment: Matrix, cells: list[Cell], options: Options) -> None
         cells,
         rerun_changed=options.rerun_changed,
         retry_failed=options.retry_failed,
+        program=options.program,
     )
     rows = [(step.cell.name, step.state, step.action, step.reason) for step in steps]
     head, *lines = text_table(("cell", "state", "action", "reason"), rows).split("\n")

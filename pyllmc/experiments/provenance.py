@@ -74,10 +74,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def program_sha256(program: str) -> str | None:
+    """Hex sha256 of a program, None when there is no such one."""
+    found = shutil.which(program)
+    return None if found is None else file_sha256(Path(found))
+
+
 def provenance(program: str, gpu: Gpu | None) -> dict[str, Any]:
     """Versions, git state of the package's folder (commit None outside a checkout), host, device,
     and the hash of the program that trains."""
-    found = shutil.which(program)
     return {
         "versions": _versions(),
         "git": _code(),
@@ -88,5 +93,5 @@ def provenance(program: str, gpu: Gpu | None) -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpu": None if gpu is None else {"name": gpu.name, "uuid": gpu.uuid},
         },
-        "program_sha256": None if found is None else file_sha256(Path(found)),
+        "program_sha256": program_sha256(program),
     }

@@ -145,6 +145,7 @@ def run_matrix(
                 cells,
                 rerun_changed=options.rerun_changed,
                 retry_failed=options.retry_failed,
+                program=options.program,
             )
             _refuse(steps)
         board = Board.of(matrix, steps)
