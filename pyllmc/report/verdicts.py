@@ -15,11 +15,11 @@ def verdict_text(compared: Comparison | None) -> str:
         return "-"
     if compared.half_width is not None:
         return compared.verdict.value
-    parts = [f"worse in {compared.worse} of {compared.seeds} seeds"]
+    parts = [f"worse in {compared.worse}, better in {compared.better} of {compared.seeds} seeds"]
     if compared.diverged:
         parts.append(f"diverged in {compared.diverged}")
     if compared.other_diverged:
-        parts.append(f"what it is compared with in {compared.other_diverged}")
+        parts.append(f"what it is compared with diverged in {compared.other_diverged}")
     return f"{compared.verdict.value} (by count: {', '.join(parts)})"
 
 
@@ -96,7 +96,7 @@ def method(
     if any(c.half_width is None for c in family.comparisons.values()):
         parts.append(
             "A diverged run counts as infinitely bad: its differences have no mean and no "
-            "interval, and are judged by the number of seeds in which they are above 0 "
+            "interval, and are judged by the numbers of seeds in which they are above and below 0 "
             f"(two-sided sign test at 0.05/{m}; with {family.seeds} seeds the smallest "
             f"possible p is {2 * 0.5**family.seeds:.3g})."
         )

@@ -253,7 +253,8 @@ def test_a_diverged_seed_stays_visible(experiment: Path, report: Report, row: Ro
     assert row(text, "Summary", "FC1-32")[2].endswith("(n=2)")
     cells = row(text, "Summary", "FC1-32")
     assert cells[3:7] == [
-        cells[3], "-", "-", "not shown (by count: worse in 3 of 3 seeds, diverged in 1)",
+        cells[3], "-", "-",
+        "not shown (by count: worse in 3, better in 0 of 3 seeds, diverged in 1)",
     ]  # fmt: skip
     assert cells[-1] == "seed 2 diverged"
     assert "counts as infinitely bad" in text.split("## Summary")[1].split("\n## ")[0]
