@@ -9,7 +9,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help all build train_banded generate_banded test lint format demo setup model \
-        experiment bench clean distclean
+        experiment bench slurm-check clean distclean
 
 # One line a package while pip works; its errors pass.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
@@ -34,7 +34,7 @@ endef
 export LIST_REQUIREMENTS
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+	@sed -n 's/^\([a-z_ -]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
 	  | while IFS=$$'\t' read -r name text; do printf '  %-34s %s\n' "make $$name" "$$text"; done
 
 $(READY): pyproject.toml
@@ -61,6 +61,9 @@ train_banded generate_banded: build  ## the programs at the repository root
 test: build  ## build, then run every test
 	@echo "running every test under tests/ in 2 processes"
 	@$(BIN)/python -m pytest -n 2 tests
+
+slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
+	@tests/cluster/slurm_localhost.sh
 
 CXX_FILES = $$(find csrc -name '*.cpp' -o -name '*.h')
 
