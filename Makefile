@@ -9,11 +9,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help all build train_banded generate_banded test lint format demo setup model \
-<<<<<<< HEAD
-        experiment bench asan fuzz clean distclean
-=======
-        experiment bench slurm-check clean distclean
->>>>>>> 597c3441f894aca90ba9d840b3f6c9379cbf22ed
+        experiment bench slurm-check asan fuzz clean distclean
 
 # One line a package while pip works; its errors pass.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
@@ -66,14 +62,11 @@ test: build  ## build, then run every test
 	@echo "running every test under tests/ in 2 processes"
 	@$(BIN)/python -m pytest -n 2 tests
 
-<<<<<<< HEAD
-CXX_FILES = $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h')
-=======
 slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
 	@tests/cluster/slurm_localhost.sh
 
 CXX_FILES = $$(find csrc -name '*.cpp' -o -name '*.h')
->>>>>>> 597c3441f894aca90ba9d840b3f6c9379cbf22ed
+CXX_FILES = $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h')
 
 lint: $(READY)  ## check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check .
