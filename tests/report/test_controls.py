@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
+from report.synthetic import SEEDS, Losses, arm, build
 
 from pyllmc.report import controls
 from pyllmc.report.comparisons import Verdict, against
-from pyllmc.report.inputs import Arm, Band, Experiment, Mlp, Trial
+from pyllmc.report.inputs import Arm, Experiment, Mlp
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import groups
 from pyllmc.report.readme import render
-
-SEEDS = (1, 2, 3, 4, 5)
-DENSE, HALF = 1024, 460
-SETTINGS = {"steps": 10, "batch_size": 4, "sequence_length": 32, "learning_rate": 3e-4}
-Losses = Mapping[str, Sequence[float]]
-
-
-def arm(name: str, width: int = 0, pattern: str = "band", shape: str = "", draw: int = 1) -> Arm:
-    kept = HALF if width else DENSE
-    weights = {"": 4 * kept, "wider": 4 * DENSE, "narrower": 1850, "low-rank": 1840}[shape]
-    band = Band(width, kept, DENSE)
-    return Arm(
-        name, name, "dense", {**SETTINGS, "mask_seed": draw}, {"train": "t", "val": "v"},
-        {"fc1": band, "fc2": band},
-        Mlp(pattern, draw if pattern == "random" else None, shape, weights, 4 * DENSE),
-    )  # fmt: skip
-
 
 ARMS = (
     arm("dense"), arm("band", 32), arm("random 1", 32, "random"),
@@ -40,27 +24,8 @@ ARMS = (
 )  # fmt: skip
 
 
-def experiment(losses: Losses, arms: Sequence[Arm] = ARMS, seeds: Sequence[int] = SEEDS,
-               margin: float | None = None) -> Experiment:  # fmt: skip
-    rows = [
-        (name, seed, step, "val", loss + (2.0 if step == 0 else 0.0))
-        for name, values in losses.items()
-        for seed, loss in zip(seeds, values, strict=True)
-        for step in (0, 10)
-    ]
-    table = pd.DataFrame(rows, columns=["run", "seed", "step", "split", "loss"])
-    table["seed"] = table["seed"].astype("Int64")
-    return Experiment(
-        title="Synthetic", description="Drawn, not trained.", questions=(), baseline="dense",
-        arms=tuple(arms), seeds=tuple(seeds) if len(seeds) > 1 else (seeds[0],),
-        trials=tuple(Trial(a.name, s, f"log_{a.name}_s{s}.txt") for a in arms for s in seeds),
-        losses=table, full_losses=table.iloc[:0],
-        architecture={
-            "channels": 16, "num_layers": 2, "num_heads": 2, "vocab_size": 100,
-            "padded_vocab_size": 128, "max_seq_len": 32, "parameters": 9152,
-        },
-        architecture_source="the test", margin=margin,
-    )  # fmt: skip
+def experiment(losses: Losses, arms: Sequence[Arm] = ARMS, **more: Any) -> Experiment:
+    return build(losses, arms, **more)
 
 
 def drawn(effects: Mapping[str, float], noise: float = 0.001, key: int = 0) -> Losses:
