@@ -56,12 +56,14 @@ def make_plan(
     """
     cells = list(cells)
     fingerprints = Fingerprints()
-    models = {seed: model_change(matrix, seed) for seed in {cell.seed for cell in cells}}
+    started_from = {cell.name: matrix.weights(cell.run, cell.seed) for cell in cells}
+    models = {weights: model_change(matrix, weights) for weights in set(started_from.values())}
     first: dict[tuple[str, Path | None], str] = {}
     steps = []
     for cell in cells:
         config = configuration(matrix, cell, fingerprints)
-        change, model = models[cell.seed], matrix.model_path(cell.seed)
+        weights = started_from[cell.name]
+        change, model = models[weights], weights.path
         state = read_state(matrix.cell_dir(cell.run, cell.seed))
         # Weights that are still to be made differ if their files do.
         key = (identity(config), None if model.exists() else model)
@@ -151,7 +153,7 @@ def _other_program(matrix: Matrix, cell: Cell, program: str | None) -> bool:
 
 
 def _to_make(matrix: Matrix, cell: Cell) -> str:
-    model, data = matrix.model_path(cell.seed), missing_data(cell.run.data)
+    model, data = matrix.weights(cell.run, cell.seed).path, missing_data(cell.run.data)
     made = [] if model.exists() else [str(model)]
     if cell.run.data.prepare is None:
         made += [f"{name} (missing, and not the matrix's to make)" for name in data]

@@ -165,9 +165,9 @@ def run_matrix(
 
 
 def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> None:
-    for seed in dict.fromkeys(cell.seed for cell in cells):
-        path = matrix.model_path(seed)
-        change = model_change(matrix, seed)
+    for weights in dict.fromkeys(matrix.weights(cell.run, cell.seed) for cell in cells):
+        path = weights.path
+        change = model_change(matrix, weights)
         if change is not None and not rerun_changed:
             raise UsageError(
                 f"{path} is another model than the matrix describes ({change}); take "
@@ -176,7 +176,7 @@ def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> 
             )
         if change is not None or not path.exists():
             print(f"making {path}", file=sys.stderr)
-            make_model(matrix, seed)
+            make_model(matrix, weights)
     prepare_data(matrix, cells)
 
 
