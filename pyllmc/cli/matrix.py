@@ -288,15 +288,16 @@ def script(folder: Path, settings: tuple[str, ...], out: Path | None) -> None:
 
 @matrix.command()
 @folder_argument
+@set_option
 @out_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def status(folder: Path, out: Path | None, as_json: bool) -> None:
+def status(folder: Path, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Show every cell's state, step and losses.
 
     The states are queued, running, preempted (stopped, to go on later), done, failed, diverged,
     stale (its runner is gone and left no word) and - (never run).
     """
-    experiment = load_matrix(folder, out=out)
+    experiment = _load(folder, settings, out)
     cells = cell_status(experiment)
     if as_json:
         click.echo(

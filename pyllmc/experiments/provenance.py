@@ -21,6 +21,7 @@ _MOST_UNTRACKED = 200
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says in the package's folder, None outside a checkout."""
     folder = Path(pyllmc.__file__).parent
     try:
         result = subprocess.run(
@@ -32,13 +33,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def uncommitted() -> str:
-    """The difference between the package's checkout and its commit as a patch, empty when there is
-    none or no checkout."""
+    """The difference between the package's checkout and its commit as a patch."""
     return _git("diff", "--binary", "HEAD") or ""
 
 
 def _code() -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
+    # An installed package may lie in another project's checkout, which says nothing about it.
+    own = _git("ls-files", "--error-unmatch", "__init__.py") is not None
+    commit = _git("rev-parse", "HEAD") if own else None
     status = _git("status", "--porcelain", "-z")
     if commit is None or status is None:
         return {"commit": None, "dirty": None, "untracked": []}

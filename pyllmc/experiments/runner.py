@@ -239,7 +239,6 @@ def _work(
                     "stopping: what runs finishes its step and saves; Ctrl-C again ends it now"
                 )
             engine.cancel(force=answered > 1)
-            active -= waiting
             board.stopping = True
         for event in engine.poll():
             name = event.job.name
@@ -252,8 +251,9 @@ def _work(
                     "stopping because of --fail-fast: what runs finishes its step and saves"
                 )
                 engine.cancel()
-                active -= waiting
                 board.stopping = True
+        if board.stopping:
+            active -= waiting
         display.refresh()
         if active:
             time.sleep(_POLL_SECONDS)
