@@ -109,7 +109,7 @@ def section(group: Group, outcomes: Outcomes) -> list[str]:
         rows.append([*row, *([md.listed(c.machines) if c.machines else "-"] if several else [])])
     header = ["Config", "Density", "FLOPs a step, needed", "executed", "Memory (MiB)"]
     header += ["ms a step"] if timed else []
-    header += [f"Val loss at {at_flops[0]:.3g} FLOPs"] if at_flops else []
+    header += [f"Val loss at {at_flops[0]:.2e} FLOPs"] if at_flops else []
     header += [f"Val loss at {at_time[0]:,.0f} s"] if at_time else []
     return [
         md.table([*header, *(["Machine"] if several else [])], rows),

@@ -17,6 +17,8 @@ ONE_SEED = (
     "One seed: differences carry no error bars and none is called an effect here. "
     "They describe these runs only."
 )
+# A setting that differs names its runs in at most so many characters, else counts them.
+_LONGEST = 400
 # What a settings line says about the model, the files or the machine stands elsewhere.
 _ELSEWHERE = {
     "type", "version", "gemm", "gemm_core", "memory_bytes", "fc1_bandwidth", "fc2_bandwidth",
@@ -93,8 +95,10 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
         if len(holders) == 1:
             rows.append([key, next(iter(holders))])
         else:
-            parts = [f"{value} ({md.listed(names)})" for value, names in holders.items()]
-            rows.append([f"{key}: DIFFERS", "; ".join(parts)])
+            text = "; ".join(f"{value} ({md.listed(names)})" for value, names in holders.items())
+            if len(text) > _LONGEST:
+                text = "; ".join(f"{value} ({len(names)} runs)" for value, names in holders.items())
+            rows.append([f"{key}: DIFFERS", text])
     rows += _tokens_seen(experiment)
     if several:
         rows.append(

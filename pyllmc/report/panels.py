@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pyllmc.report.inputs import Arm, Experiment
 from pyllmc.report.markdown import escape
 
+# As the matrix file's lists of learning rates end their arms' labels.
+_RATE = re.compile(r", lr [-\d.e]+$")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -96,6 +99,13 @@ def bandwidth_text(arm: Arm) -> str:
 
 
 def distinct_labels(arms: Sequence[Arm]) -> dict[str, str]:
-    """Label by arm name; arms that share a label are told apart by their names."""
-    shared = Counter(arm.label for arm in arms)
-    return {a.name: a.label if shared[a.label] == 1 else f"{a.label} ({a.name})" for a in arms}
+    """Label by arm name; arms that share a label are told apart by their names, and a learning rate
+    that all of them name is left out."""
+    rates = [_RATE.search(arm.label) for arm in arms]
+    texts = {rate[0] if rate else "" for rate in rates}
+    common = texts.pop() if len(arms) > 1 and len(texts) == 1 else ""
+    labels = {arm.name: arm.label.removesuffix(common) for arm in arms}
+    shared = Counter(labels.values())
+    return {
+        name: label if shared[label] == 1 else f"{label} ({name})" for name, label in labels.items()
+    }

@@ -60,11 +60,16 @@ class Difference:
         return self.compared.verdict is Verdict.BETTER
 
     @property
-    def text(self) -> str:
-        """Nats, with the interval and the verdict where there are several seeds."""
+    def number(self) -> str:
+        """Nats, with the interval where there is one."""
         if self.compared is None:
             return md.nats(self.nats)
-        return f"{md.nats(self.compared.nats, self.compared.half_width)} ({self.compared.verdict})"
+        return md.nats(self.compared.nats, self.compared.half_width)
+
+    @property
+    def text(self) -> str:
+        """The number, with the verdict where there are several seeds."""
+        return self.number + ("" if self.compared is None else f" ({self.compared.verdict})")
 
 
 @dataclass(frozen=True)
@@ -236,18 +241,20 @@ def findings(found: Tuning | None, seeds: int) -> list[str]:
         name, gained = md.escape(t.configuration.label), []
         for rate, difference in t.single.items():
             if difference.better:
-                gained.append(f"{rate:g} ({difference.text} nats)")
+                gained.append(f"{rate:g} ({difference.number} nats)")
         if not gained or t.tuned is None:
             continue
         scope = "in these runs " if seeds < 2 else ""
+        verdict = "" if t.tuned.compared is None else f", {t.tuned.compared.verdict}"
+        tuned = f"{t.tuned.number} nats{verdict}"
         head = f"{name} is {scope}better than {base} at learning rate {md.listed(gained)}"
         if t.gain_is_tuning:
             lines.append(
-                f"{head}, but not when each has its best rate ({t.tuned.text} nats): what looked "
+                f"{head}, but not when each has its best rate ({tuned}): what looked "
                 "like a gain is faster optimization at one untuned rate."
             )
         else:
-            lines.append(f"{head}, and still when each has its best rate ({t.tuned.text} nats).")
+            lines.append(f"{head}, and still when each has its best rate ({tuned}).")
     return lines
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
-from pyllmc.report.comparisons import POWER, TOO_WIDE, Comparison, Family, Verdict
+from pyllmc.report.comparisons import POWER, Comparison, Family, Verdict
 from pyllmc.report.inputs import Experiment
 
 
@@ -90,8 +90,9 @@ def method(
     wide = [labels[name] for name, c in family.comparisons.items() if c.own_spread]
     if wide:
         parts.append(
-            f"{md.listed(wide)}: the spread over the seeds is more than {TOO_WIDE:g} times "
-            f"what the model says of all, so the ± is that run's own (paired t at 0.05/{m})."
+            f"{md.listed(wide)}: that run's losses, or those it is compared with, vary more over "
+            f"the seeds than the others' (F tests at 5 % over all), so the ± is its own (paired t "
+            f"at 0.05/{m})."
         )
     if any(c.half_width is None for c in family.comparisons.values()):
         parts.append(
