@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, set_option
 from pyllmc.errors import FormatError, UsageError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyllmc.cli.matrix import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, set_option
 from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, set_option
 
 if TYPE_CHECKING:
     from rich.console import Console
