@@ -9,7 +9,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help all build train_banded generate_banded test lint format demo setup model \
-        experiment bench clean distclean
+        experiment bench slurm-check asan fuzz clean distclean
 
 # One line a package while pip works; its errors pass.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
@@ -34,7 +34,7 @@ endef
 export LIST_REQUIREMENTS
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z_ ]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
+	@sed -n 's/^\([a-z_ -]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
 	  | while IFS=$$'\t' read -r name text; do printf '  %-34s %s\n' "make $$name" "$$text"; done
 
 $(READY): pyproject.toml
@@ -62,7 +62,10 @@ test: build  ## build, then run every test
 	@echo "running every test under tests/ in 2 processes"
 	@$(BIN)/python -m pytest -n 2 tests
 
-CXX_FILES = $$(find csrc -name '*.cpp' -o -name '*.h')
+slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
+	@tests/cluster/slurm_localhost.sh
+
+CXX_FILES = $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h')
 
 lint: $(READY)  ## check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check .
@@ -92,6 +95,15 @@ experiment: build  ## run experiment 9 (runs/00009-banded-fc-comparison) and wri
 
 bench: build  ## measure the speed of a training step on this machine
 	@$(BIN)/pyllmc bench step
+
+# Neither needs Python. A first build takes a minute or two.
+CHECKED = $(MAKE) --no-print-directory -j$$(nproc) -C tests/cpp BUILD=$(CURDIR)/build/sanitized
+
+asan:  ## the C++ tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(CHECKED) asan
+
+fuzz:  ## damaged files against every parser for SECONDS=60
+	@$(CHECKED) fuzz
 
 clean:  ## delete what was compiled
 	@rm -rf build dist pyllmc/bin pyllmc/_core*.so train_banded generate_banded

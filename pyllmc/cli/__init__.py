@@ -50,7 +50,7 @@ The programs train_banded and generate_banded train and sample one model.
 EPILOG = """\b
 Exit codes: 0 done, 1 some runs failed or a file could not be written,
 2 wrong usage, 3 diverged, 4 bad or missing file, 5 no such device,
-130 interrupted.
+75 stopped or not finished, to be started again, 130 interrupted.
 """
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix import folder_argument
+from pyllmc.cli.matrix_options import folder_argument, set_option
 from pyllmc.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _SINKS = ("tensorboard", "mlflow", "wandb", "trackio")
 
 @click.command()
 @folder_argument
+@set_option
 @click.option("--to", type=click.Choice(_SINKS), required=True, help="The tracker.")
 @click.option(
     "--out",
@@ -35,7 +36,7 @@ _SINKS = ("tensorboard", "mlflow", "wandb", "trackio")
     metavar="DIR",
     help="Where `matrix run --out` put its results.  [default: FOLDER]",
 )
-def runs(folder: Path, to: str, out: Path, results: Path | None) -> None:
+def runs(folder: Path, settings: tuple[str, ...], to: str, out: Path, results: Path | None) -> None:
     """Write an experiment's runs for TensorBoard, MLflow, wandb or trackio.
 
     Losses, learning rates, gradient norms and speed by step, with each run's configuration, into
@@ -49,9 +50,10 @@ def runs(folder: Path, to: str, out: Path, results: Path | None) -> None:
     Exit codes: 2 the tracker is not installed or DIR is in use, 4 there is no log to export.
     """
     from pyllmc.experiments.matrix import load_matrix
+    from pyllmc.experiments.overrides import parse_overrides
     from pyllmc.sinks.runs import load_runs
 
-    matrix = load_matrix(folder, out=results)
+    matrix = load_matrix(folder, parse_overrides(settings), results)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} is not empty; a second export beside a first would show every run "
                          "twice: give a new folder, or remove it")  # fmt: skip

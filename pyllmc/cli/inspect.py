@@ -19,8 +19,8 @@ def inspect(file: Path, as_json: bool) -> None:
     """Show what a model or checkpoint holds.
 
     FILE is a model or checkpoint of pyllmc or llm.c (fp32 or bf16): its shape, step, seeds, the
-    density of each MLP weight and the share of |W| inside its band. A warning says when the
-    weights disagree with the bandwidths in the header. (Token files: `pyllmc data show`.)
+    density of each MLP weight and the share of |W| inside its pattern. A warning says when the
+    weights disagree with the pattern that the header records. (Token files: `pyllmc data show`.)
 
     \b
       pyllmc inspect model.bin
@@ -39,17 +39,26 @@ def inspect(file: Path, as_json: bool) -> None:
 
 def _print(found: Inspection) -> None:
     h = found.header
-    version = {"fp32": 3, "bf16": 5}[h["precision"]]
-    click.echo(f"{found.path}: GPT-2 checkpoint, llm.c version {version} ({h['precision']})")
+    if h["llmc"]:
+        version = {"fp32": 3, "bf16": 5}[h["precision"]]
+        kind = f"llm.c version {version} ({h['precision']})"
+    else:
+        kind = "pyllmc's own layout (fp32)"
+    click.echo(f"{found.path}: GPT-2 checkpoint, {kind}")
     click.echo(
         f"  C = {h['channels']}, L = {h['num_layers']}, NH = {h['num_heads']}, "
         f"maxT = {h['max_seq_len']}, V = {h['vocab_size']}, Vp = {h['padded_vocab_size']}, "
         f"{found.parameters:,} parameters"
     )
+    if h["hidden"] != 4 * h["channels"] or h["mlp_rank"]:
+        rank = f", weights of rank {h['mlp_rank']}" if h["mlp_rank"] else ""
+        click.echo(f"  MLP: H = {h['hidden']}{rank}")
     if h["has_meta"]:
+        drawn = "" if h["pattern"] == "band" else f", {h['pattern']} (mask seed {h['mask_seed']})"
         click.echo(
             f"  step {h['step']}, init seed {h['init_seed']}, data seed {h['data_seed']}, "
-            f"fc1 bandwidth {h['fc1_bandwidth']}, fc2 bandwidth {h['fc2_bandwidth']} (0 = dense)"
+            f"fc1 bandwidth {_widths(h['fc1_bandwidth'])}, "
+            f"fc2 bandwidth {_widths(h['fc2_bandwidth'])} (0 = dense){drawn}"
         )
     else:
         click.echo("  a plain llm.c file: no bandwidths, step or seeds recorded")
@@ -59,3 +68,9 @@ def _print(found: Inspection) -> None:
             f"  {w.layer:5d}  {w.name:6s} {w.kept:8,d} / {w.total:8,d}  {w.kept / w.total:6.1%}  "
             f"{w.nonzero / w.total:6.1%}  {w.inside:10.2%}"
         )
+
+
+def _widths(bandwidths: list[int]) -> str:
+    return ",".join(
+        str(width) for width in (bandwidths if len(set(bandwidths)) > 1 else bandwidths[:1])
+    )

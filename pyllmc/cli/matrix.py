@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
+from pyllmc.cli.matrix_control import cancel, logs
+from pyllmc.cli.matrix_options import folder_argument, load_experiment, out_option, set_option
 from pyllmc.errors import UsageError
-from pyllmc.experiments.follow import output
-from pyllmc.experiments.matrix import FILE_NAME, Cell, Matrix, load_matrix
-from pyllmc.experiments.overrides import parse_overrides
+from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import RUN, make_plan
 from pyllmc.experiments.runner import (
     Options,
@@ -21,29 +21,9 @@ from pyllmc.experiments.runner import (
     select_cells,
 )
 from pyllmc.experiments.script import shell_script
-from pyllmc.experiments.state import read_state
 from pyllmc.experiments.status import cell_status, find_matrices, summary
-from pyllmc.experiments.stop import request_cancel
 from pyllmc.experiments.text_table import clock, number, text_table
 from pyllmc.programs import train_banded_path
-
-DEFAULT_FOLDER = "runs/00009-banded-fc-comparison"
-
-folder_argument = click.argument("folder", type=click.Path(path_type=Path), default=DEFAULT_FOLDER)
-set_option = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a value of the matrix file: steps=60, data.train=FILE, "
-    "model.channels=64, seeds=[1,2]. Repeatable.",
-)
-out_option = click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Put logs, checkpoints, cells and model.bin there.  [default: FOLDER]",
-)
 
 
 @click.group()
@@ -54,8 +34,8 @@ def matrix() -> None:
     """
 
 
-def _load(folder: Path, settings: tuple[str, ...], out: Path | None) -> Matrix:
-    return load_matrix(folder, parse_overrides(settings), out)
+matrix.add_command(logs)
+matrix.add_command(cancel)
 
 
 @matrix.command()
@@ -90,7 +70,9 @@ def _load(folder: Path, settings: tuple[str, ...], out: Path | None) -> Matrix:
 )
 @click.option("--retry-failed", is_flag=True, help="Run failed cells again.")
 @click.option(
-    "--rerun-changed", is_flag=True, help="Replace results whose configuration has changed."
+    "--rerun-changed",
+    is_flag=True,
+    help="Run anew what has another configuration now, or was begun by another build.",
 )
 @click.option("--fail-fast", is_flag=True, help="Stop them all when one fails.")
 @click.option(
@@ -164,7 +146,7 @@ def run(
            run elsewhere): the same command goes on
       130  stopped by Ctrl-C: the same command goes on
     """
-    experiment = _load(folder, settings, out)
+    experiment = load_experiment(folder, settings, out)
     cells = select_cells(experiment, only)
     options = Options(
         program or str(train_banded_path()),
@@ -252,6 +234,7 @@ def _print_plan(experiment: Matrix, cells: list[Cell], options: Options) -> None
         cells,
         rerun_changed=options.rerun_changed,
         retry_failed=options.retry_failed,
+        program=options.program,
     )
     rows = [(step.cell.name, step.state, step.action, step.reason) for step in steps]
     head, *lines = text_table(("cell", "state", "action", "reason"), rows).split("\n")
@@ -280,20 +263,21 @@ def script(folder: Path, settings: tuple[str, ...], out: Path | None) -> None:
     \b
       pyllmc matrix script runs/demo > run_demo.sh
     """
-    click.echo(shell_script(_load(folder, settings, out)), nl=False)
+    click.echo(shell_script(load_experiment(folder, settings, out)), nl=False)
 
 
 @matrix.command()
 @folder_argument
+@set_option
 @out_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def status(folder: Path, out: Path | None, as_json: bool) -> None:
+def status(folder: Path, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Show every cell's state, step and losses.
 
     The states are queued, running, preempted (stopped, to go on later), done, failed, diverged,
     stale (its runner is gone and left no word) and - (never run).
     """
-    experiment = load_matrix(folder, out=out)
+    experiment = load_experiment(folder, settings, out)
     cells = cell_status(experiment)
     if as_json:
         click.echo(
@@ -317,72 +301,6 @@ def status(folder: Path, out: Path | None, as_json: bool) -> None:
     ]
     headers = ("cell", "state", "step", "train loss", "val loss", "attempt", "message")
     click.echo(text_table(headers, rows, right=headers[2:6]))
-
-
-def _cells(experiment: Matrix, names: tuple[str, ...]) -> list[Cell]:
-    """The cells that names (of cells, or of runs) stand for, all when there are none."""
-    cells = list(experiment.cells())
-    for name in names:
-        if not any(name in (cell.name, cell.run.name) for cell in cells):
-            known = ", ".join(cell.name for cell in cells)
-            raise UsageError(f"{experiment.folder} has no cell {name!r}; the cells are {known}")
-    return [cell for cell in cells if not names or {cell.name, cell.run.name} & {*names}]
-
-
-def _folder_and_names(words: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
-    """The experiment's folder, if the first word is one, and the names after it."""
-    if words and (Path(words[0]) / FILE_NAME).is_file():
-        return Path(words[0]), words[1:]
-    return Path(DEFAULT_FOLDER), words
-
-
-@matrix.command()
-@click.argument("words", nargs=-1, metavar="[FOLDER] RUN")
-@set_option
-@out_option
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
-def logs(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, follow: bool) -> None:
-    """Print what the program of a run printed in its newest attempt.
-
-    \b
-      pyllmc matrix logs runs/demo fc1_bw512 -f
-    """
-    folder, names = _folder_and_names(words)
-    experiment = _load(folder, settings, out)
-    cells = _cells(experiment, names)
-    if not names or len(cells) != 1:
-        known = ", ".join(cell.name for cell in cells)
-        raise UsageError(f"logs are of one cell: name one of {known}")
-    for stream, piece in output(experiment.cell_dir(cells[0].run, cells[0].seed), follow=follow):
-        click.echo(piece, nl=False, err=stream == "stderr")
-
-
-@matrix.command()
-@click.argument("words", nargs=-1, metavar="[FOLDER] [RUN]...")
-@set_option
-@out_option
-@click.option("--now", is_flag=True, help="End them at once instead of after their step.")
-def cancel(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, now: bool) -> None:
-    """Stop running and queued runs, all of an experiment unless some are named.
-
-    A running one finishes its step and saves, on whatever machine it runs, within seconds; one that
-    waits does not start. `matrix run` goes on with them.
-
-    \b
-      pyllmc matrix cancel runs/demo
-      pyllmc matrix cancel runs/demo fc1_bw512
-    """
-    folder, names = _folder_and_names(words)
-    experiment = _load(folder, settings, out)
-    for cell in _cells(experiment, names):
-        cell_dir = experiment.cell_dir(cell.run, cell.seed)
-        state = read_state(cell_dir)
-        if state is None or state.effective not in ("running", "queued"):
-            if names:
-                click.echo(f"{cell.name}: {state.effective if state else 'never run'}", err=True)
-            continue
-        request_cancel(cell_dir, state.attempt + (state.state == "queued"), force=now)
-        click.echo(f"{cell.name}: asked to stop", err=True)
 
 
 @matrix.command("list")

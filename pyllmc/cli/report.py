@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import accumulate
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyllmc.cli.matrix import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, set_option
 from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from pyllmc.experiments.matrix import Matrix, Run
     from pyllmc.experiments.metrics import Metrics
-    from pyllmc.report.inputs import Arm, Band, Experiment, Published, Trial
+    from pyllmc.report.inputs import Experiment, Published, Trial
 
 _SHAPE = {
     "max_seq_len": "max_sequence_length",
@@ -77,6 +83,7 @@ def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
 
     `logs` replaces the folder of the logs. Raises FormatError for a file that cannot be read.
     """
+    from pyllmc.cli.report_arms import first_run, load_arms
     from pyllmc.experiments.metrics import read_metrics
     from pyllmc.logs import LogFile, full_log, read_log_files
     from pyllmc.report.inputs import Expectation, Experiment
@@ -93,61 +100,36 @@ def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
                 full_files.append(LogFile(full_log(log), cell.run.name, cell.seed))
         metrics.append(read_metrics(log))
         trials.append(_trial(matrix, cell.run, cell.seed, log, metrics[-1], logs is not None))
+    full_losses = read_log_files(full_files, full=True)
+    clocks = _clocks(full_losses)
+    trials = [replace(t, seconds=_seconds(t, clocks.get((t.arm, t.seed)))) for t in trials]
     shape, source = _architecture(matrix, metrics)
     return Experiment(
         title=matrix.title,
         description=matrix.description,
         questions=matrix.questions,
-        baseline=matrix.baseline,
-        arms=tuple(_arm(matrix, run, shape["channels"]) for run in matrix.runs),
+        baseline=first_run(matrix, matrix.baseline),
+        arms=load_arms(matrix, shape["channels"], shape["num_layers"]),
         seeds=matrix.seeds,
         trials=tuple(trials),
         losses=read_log_files(files),
-        full_losses=read_log_files(full_files),
+        full_losses=full_losses,
         architecture=shape,
         architecture_source=source,
         expectations=tuple(
-            Expectation(e.text, e.run, e.against, e.low_percent, e.high_percent)
+            Expectation(
+                e.text,
+                first_run(matrix, e.run),
+                first_run(matrix, e.against),
+                e.low_percent,
+                e.high_percent,
+            )
             for e in matrix.expectations
         ),
         published=() if matrix.reference is None else _published(matrix.reference),
         provenance=_provenance(matrix, metrics),
         margin=getattr(matrix, "margin", None),
     )
-
-
-def _arm(matrix: Matrix, run: Run, channels: int) -> Arm:
-    from pyllmc.experiments.settings import resolve
-    from pyllmc.report.inputs import Arm
-
-    settings = resolve(run.settings, None)
-    if matrix.seeds != (None,):
-        # The cell's seed stands for both unless the matrix file fixes one.
-        settings = {
-            key: value
-            for key, value in settings.items()
-            if key not in ("init_seed", "data_seed") or key in run.settings
-        }
-    hidden = 4 * channels
-    return Arm(
-        name=run.name,
-        label=run.label,
-        baseline=run.baseline,
-        settings=settings,
-        data={"train": run.data.train, "val": run.data.val, "test": run.data.test},
-        bands={
-            "fc1": _band(hidden, channels, run.fc1_bandwidth),
-            "fc2": _band(channels, hidden, run.fc2_bandwidth),
-        },
-    )
-
-
-def _band(rows: int, cols: int, bandwidth: int) -> Band:
-    from pyllmc import _core
-    from pyllmc.report.inputs import Band
-
-    pattern = _core.Pattern.band(rows, cols, bandwidth)
-    return Band(bandwidth, pattern.kept, rows * cols)
 
 
 def _trial(
@@ -172,7 +154,39 @@ def _trial(
         {**asked, **settings},
         outcome(matrix, run, seed),
         state.message if state else "",
+        getattr(state, "alone", None),
+        _machine(record),
     )
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    """What a run's times were measured on, from its config.json; empty when that does not say."""
+    device = record.get("device") or {}
+    gpu = (device.get("gpu") or {}).get("name")
+    parts = [gpu or device.get("processor"), None if gpu else f"{device.get('cores')} cores"]
+    return ", ".join(part for part in parts if part) if device else ""
+
+
+def _clocks(table: pd.DataFrame) -> dict[tuple[str, int | None], dict[int, float]]:
+    """Tokens a second by step of every run whose .jsonl has them."""
+    rows = table[table["split"] == "train"].dropna(subset=["tokens_per_second"])
+    return {
+        (str(run), int(seed) if isinstance(seed, Integral) else None): dict(
+            zip(part["step"].tolist(), part["tokens_per_second"].tolist(), strict=True)
+        )
+        for (run, seed), part in rows.groupby(["run", "seed"], observed=True, dropna=False)
+    }
+
+
+def _seconds(trial: Trial, speeds: Mapping[int, float] | None) -> dict[int, float]:
+    """Seconds of training done at each step (before its update); empty when a step is missing."""
+    if not speeds or list(speeds) != list(range(len(speeds))):
+        return {}
+    tokens = trial.settings.get("accumulate") or 1
+    for key in ("batch_size", "sequence_length"):
+        tokens *= trial.settings.get(key) or 0
+    times = accumulate(tokens / speed for speed in speeds.values())
+    return {step + 1: seconds for step, seconds in enumerate(times)}
 
 
 def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int], str]:

@@ -37,8 +37,8 @@ def write_page(matrix: Matrix, experiment: Experiment, logs: Path | None, readme
 def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = None) -> Evidence:
     """Speed, memory, records and weights of the matrix's cells; `logs` as in load_experiment.
 
-    Records stay away with `logs`: they are about other logs. A checkpoint that cannot be read is
-    named with the reason. Raises FormatError for a spoiled record.
+    Records and weights stay away with `logs`: they are about other logs. A checkpoint that cannot
+    be read is named with the reason. Raises FormatError for a spoiled record.
     """
     from pyllmc.experiments.state import read_json
     from pyllmc.report.html.inputs import Cell, Evidence
@@ -97,14 +97,15 @@ def _weights(matrix: Matrix, cell: MatrixCell) -> Weights | None:
     if not path.is_file():
         return None
     try:
-        _, tensors = _core.read_checkpoint(str(path))
+        header, tensors = _core.read_model(str(path))
     except PyllmcError as error:
         problem = str(error).replace(str(path), path.name)
         return Weights(cell.run.name, cell.seed, path.name, problem=problem)
-    maps = [
-        weight_map(name, layer, weight)
-        for layer in range(len(tensors["fcw"]))
-        for name, tensor in _MATRICES.items()
-        for weight in (tensors[tensor][layer],)
-    ]
+    maps = []
+    for layer in range(header["num_layers"]):
+        for name, tensor in _MATRICES.items():
+            weight = tensors[tensor][layer]
+            if header["mlp_rank"]:  # two factors: what they make together
+                weight = weight @ tensors[tensor.removesuffix("w") + "inw"][layer]
+            maps.append(weight_map(name, layer, weight))
     return Weights(cell.run.name, cell.seed, path.name, tuple(maps))

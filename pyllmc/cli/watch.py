@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import sys
 import termios
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix import folder_argument, out_option
+from pyllmc.cli.matrix_options import folder_argument, set_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,14 +31,21 @@ _PIPE_WIDTH = 120
 
 @click.command()
 @folder_argument
-@out_option
+@set_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where `matrix run --out` puts its results.  [default: FOLDER]",
+)
 @click.option("--once", is_flag=True, help="Print what is to be seen now and end.")
-def watch(folder: Path, out: Path | None, once: bool) -> None:
+def watch(folder: Path, settings: tuple[str, ...], out: Path | None, once: bool) -> None:
     """Watch a running experiment: states, steps, loss curves, speed and the time left.
 
     Everything is read from the cells' own files, whoever runs them and on whichever machine: q or
-    Ctrl-C leaves, nothing that runs notices, and the same command comes back. Where stdout is no
-    terminal one frame is printed, as with --once.
+    Ctrl-C leaves, nothing that runs notices, and the same command comes back. Give the --set and
+    --out of `matrix run`, if it had any. Where stdout is no terminal one frame is printed, as with
+    --once.
 
     \b
       pyllmc watch runs/demo
@@ -47,8 +55,9 @@ def watch(folder: Path, out: Path | None, once: bool) -> None:
 
     from pyllmc.cli.watch_frame import Watch
     from pyllmc.experiments.matrix import load_matrix
+    from pyllmc.experiments.overrides import parse_overrides
 
-    seen = Watch(load_matrix(folder, out=out))
+    seen = Watch(load_matrix(folder, parse_overrides(settings), out))
     live = sys.stdout.isatty() and not once
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     if not live:
@@ -56,7 +65,10 @@ def watch(folder: Path, out: Path | None, once: bool) -> None:
         console.print(seen.frame(console.width))
         return
     _follow(seen, console)
-    click.echo(f"left; what runs goes on: pyllmc watch {folder} comes back", err=True)
+    words = ["pyllmc", "watch", str(folder), *(["--out", str(out)] if out else [])]
+    for setting in settings:
+        words += ["--set", setting]
+    click.echo(f"left; what runs goes on: {shlex.join(words)} comes back", err=True)
 
 
 def _follow(seen: Watch, console: Console) -> None:

@@ -76,7 +76,7 @@ class Watch:
 
     def _row(self, cell: Cell) -> Row:
         log = self.matrix.log_path(cell.run, cell.seed)
-        steps = int(str(cell.run.settings["steps"]))
+        steps = int(cell.run.settings["steps"])
         return Row(cell.name, "-", steps, True, History(log.with_suffix(".jsonl")))
 
     def refresh(self) -> None:
@@ -85,6 +85,7 @@ class Watch:
             row = self.board.rows[cell.name]
             state = read_state(self.matrix.cell_dir(cell.run, cell.seed))
             row.metrics.poll()
+            row.steps = int(row.metrics.settings.get("steps") or row.steps)
             if state is None:  # run by hand or by the plain script: its log is all there is
                 row.state = row.metrics.end or ("unrecorded" if row.metrics.updates else "-")
                 continue

@@ -15,16 +15,21 @@ def command_groups(matrix: Matrix, cell: Cell) -> list[list[str]]:
     """
     run, seed = cell.run, cell.seed
     bands = []
-    for name, bandwidth in zip(_BANDS, (run.fc1_bandwidth, run.fc2_bandwidth), strict=True):
-        bands += [SETTINGS[name].flag, str(bandwidth)]
-    files = ["-e", str(matrix.model_path(seed)), "-c", str(matrix.checkpoint_path(run, seed))]
+    for name in _BANDS:
+        bands += SETTINGS[name].words(run.settings.get(name, 0))
+    files = [
+        "-e",
+        str(matrix.weights(run, seed).path),
+        "-c",
+        str(matrix.checkpoint_path(run, seed)),
+    ]
     data = ["-i", run.data.train, "-j", run.data.val]
     if run.data.test is not None:
         data += ["--test-data", run.data.test]
     settings = [] if seed is None else ["--seed", str(seed)]
     for setting in SETTINGS.values():
         if setting.name in run.settings and setting.name not in (*_BANDS, "threads"):
-            settings += [setting.flag, str(run.settings[setting.name])]
+            settings += setting.words(run.settings[setting.name])
     log = ["-o", str(matrix.log_path(run, seed))]
     return [bands, files, data, settings, log]
 

@@ -84,7 +84,9 @@ class Fingerprints:
 
 def configuration(matrix: Matrix, cell: Cell, fingerprints: Fingerprints) -> Configuration:
     """Everything that may change the cell's numbers; paths, threads and device are not in it."""
-    model = matrix.model
+    weights = matrix.weights(cell.run, cell.seed)
+    model = weights.model
+    mlp = {"hidden": model.hidden, "mlp_rank": model.mlp_rank}
     return {
         "settings": resolve(cell.run.settings, cell.seed),
         "data": fingerprints.data(cell.run.data),
@@ -94,7 +96,8 @@ def configuration(matrix: Matrix, cell: Cell, fingerprints: Fingerprints) -> Con
             "heads": model.heads,
             "context": model.context,
             "vocab": model.vocab,
-            "sha256": fingerprints.model(matrix.model_path(cell.seed)),
+            **{key: value for key, value in mlp.items() if value},
+            "sha256": fingerprints.model(weights.path),
         },
     }
 

@@ -12,12 +12,14 @@ from typing import Any
 from pyllmc import _core
 from pyllmc.errors import FormatError, UsageError
 from pyllmc.experiments.identity import file_sha256
-from pyllmc.experiments.matrix import Cell, Data, Matrix
+from pyllmc.experiments.matrix import Cell, Data, Matrix, Weights
 from pyllmc.experiments.state import read_json
 from pyllmc.files import atomic_write
 
 # Enough that the runs of 00007 see no token twice, so that memorizing cannot help.
 _RANDOM_TOKENS = 10_000_000
+# What a recipe that does not say so was made with.
+_OLD_RECIPE = {"hidden": 0, "mlp_rank": 0}
 
 
 def missing_data(data: Data) -> list[str]:
@@ -60,20 +62,20 @@ def prepare_data(matrix: Matrix, cells: Iterable[Cell]) -> None:
             )
 
 
-def model_change(matrix: Matrix, seed: int | None) -> str | None:
-    """What differs between the recipe of the model file that is there and the matrix's recipe.
+def model_change(matrix: Matrix, weights: Weights) -> str | None:
+    """What differs between the recipe of the model file that is there and the wanted weights.
 
     None when there is no file yet, when it was made as described, or when it came from elsewhere
     with the right shape. Raises UsageError when that one's shape is another, FormatError when it
     is no model file.
     """
-    path, wanted = matrix.model_path(seed), _recipe(matrix, seed)
+    path, wanted = weights.path, _recipe(weights)
     if not path.exists():
         return None
-    record = read_json(_recipe_path(matrix, seed)) or {}
+    record = read_json(_recipe_path(matrix, weights)) or {}
     if record.get("sha256") == file_sha256(path):
-        return _differences(record.get("recipe", {}), wanted)
-    other = _differences(_model_shape(path), wanted)
+        return _differences({**_OLD_RECIPE, **record.get("recipe", {})}, wanted)
+    other = _differences(_model_shape(path), {**wanted, "hidden": weights.model.hidden_width})
     if other is not None:
         raise UsageError(
             f"{path} was not made for this matrix and has another shape ({other}); move it away "
@@ -91,36 +93,38 @@ def _differences(before: Mapping[str, object], wanted: Mapping[str, object]) -> 
     return ", ".join(changes) or None
 
 
-def make_model(matrix: Matrix, seed: int | None) -> None:
+def make_model(matrix: Matrix, weights: Weights) -> None:
     """Writes the initial weights, and beside the cells how they were made."""
     from pyllmc.models.init import init_model
 
-    path, recipe = matrix.model_path(seed), _recipe(matrix, seed)
+    path, recipe = weights.path, _recipe(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     init_model(path, **recipe)
     atomic_write(
-        _recipe_path(matrix, seed),
+        _recipe_path(matrix, weights),
         json.dumps({"recipe": recipe, "sha256": file_sha256(path)}, indent=1) + "\n",
     )
 
 
-def _recipe(matrix: Matrix, seed: int | None) -> dict[str, Any]:
-    recipe = asdict(matrix.model)
+def _recipe(weights: Weights) -> dict[str, Any]:
+    recipe = asdict(weights.model)
     del recipe["file"]
-    return recipe if seed is None else {**recipe, "seed": seed}
+    return {**recipe, "seed": weights.seed}
 
 
-def _recipe_path(matrix: Matrix, seed: int | None) -> Path:
-    return matrix.out / "cells" / f"{matrix.model_path(seed).name}.json"
+def _recipe_path(matrix: Matrix, weights: Weights) -> Path:
+    return matrix.out / "cells" / f"{weights.path.name}.json"
 
 
 def _model_shape(path: Path) -> dict[str, object]:
-    header = _core.read_checkpoint_header(path)
+    header = _core.read_model_header(path)
     names = {
         "channels": "channels",
         "layers": "num_layers",
         "heads": "num_heads",
         "context": "max_seq_len",
         "vocab": "vocab_size",
+        "hidden": "hidden",
+        "mlp_rank": "mlp_rank",
     }
     return {name: header[theirs] for name, theirs in names.items()}

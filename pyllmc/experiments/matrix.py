@@ -1,18 +1,29 @@
-"""The matrix file (schema 1): one experiment, its runs and its cells."""
+"""Reading the matrix file (schema 1)."""
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePath
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pyllmc.errors import UsageError
+from pyllmc.experiments.experiment import Cell, Data, Expectation, Matrix, Model, Run, Weights
 from pyllmc.experiments.overrides import apply_overrides
+from pyllmc.experiments.rows import SAFE_NAME, mlp_shape, read_data, read_row
 from pyllmc.experiments.section import Section
 from pyllmc.experiments.settings import SETTINGS
+
+__all__ = [
+    "Cell",
+    "Data",
+    "Expectation",
+    "Matrix",
+    "Model",
+    "Run",
+    "Weights",
+    "load_matrix",
+]
 
 FILE_NAME = "matrix.toml"
 _TOP_KEYS = (
@@ -24,131 +35,14 @@ _TOP_KEYS = (
     "reference",
     "expectations",
     "seeds",
+    "margin",
     "data",
     "model",
     "train",
     "run",
 )
 _EXPECTATION_KEYS = ("text", "run", "against", "low_percent", "high_percent")
-_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,79}")
-
-
-@dataclass(frozen=True)
-class Data:
-    """Token files, relative to the working directory; `train` and `val` may be globs of shards.
-
-    `prepare` names the built-in data that is made when the files are missing.
-    """
-
-    train: str
-    val: str
-    test: str | None = None
-    prepare: str | None = None
-
-
-@dataclass(frozen=True)
-class Model:
-    """How the initial weights are made when `file` (in the output folder) is missing."""
-
-    channels: int
-    layers: int
-    heads: int
-    context: int
-    vocab: int
-    init: str = "gpt2"
-    seed: int = 1337
-    file: str = "model.bin"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One row of the matrix: common settings with the run's own on top.
-
-    `baseline` names the run that this one is compared with (the matrix's, unless the run says
-    otherwise); `data` is the matrix's with the run's own on top.
-    """
-
-    name: str
-    label: str
-    settings: Mapping[str, int | float]
-    data: Data
-    baseline: str
-
-    @property
-    def fc1_bandwidth(self) -> int:
-        """Bandwidth of the up-projection on the hidden axis, 0 = dense."""
-        return int(self.settings.get("fc1_bandwidth", 0))
-
-    @property
-    def fc2_bandwidth(self) -> int:
-        """Bandwidth of the down-projection on the hidden axis, 0 = dense."""
-        return int(self.settings.get("fc2_bandwidth", 0))
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """A prediction: the final validation loss of `run` is from `low_percent` to `high_percent`
-    above that of the run `against` (an open side is None)."""
-
-    text: str
-    run: str
-    against: str
-    low_percent: float | None
-    high_percent: float | None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One training run: a row of the matrix under one seed (None: the program's defaults)."""
-
-    run: Run
-    seed: int | None
-
-    @property
-    def name(self) -> str:
-        """`<run>`, or `<run>_s<seed>`; names the cell's folder, log and checkpoint."""
-        return self.run.name if self.seed is None else f"{self.run.name}_s{self.seed}"
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """A checked matrix file. Everything that a run leaves behind lies under `out`."""
-
-    folder: Path
-    out: Path
-    title: str
-    description: str
-    questions: tuple[str, ...]
-    baseline: str
-    reference: Path | None
-    expectations: tuple[Expectation, ...]
-    seeds: tuple[int | None, ...]
-    data: Data
-    model: Model
-    runs: tuple[Run, ...]
-
-    def cells(self) -> Iterator[Cell]:
-        """Every (run, seed), seeds outermost, so that a stopped matrix holds whole seeds."""
-        for seed in self.seeds:
-            for run in self.runs:
-                yield Cell(run, seed)
-
-    def log_path(self, run: Run, seed: int | None) -> Path:
-        """The log in llm.c's lines; its full-precision twin has the suffix .jsonl."""
-        return self.out / "logs" / f"log_{Cell(run, seed).name}.txt"
-
-    def checkpoint_path(self, run: Run, seed: int | None) -> Path:
-        """The trained weights."""
-        return self.out / "checkpoints" / f"ckpt_{Cell(run, seed).name}.bin"
-
-    def model_path(self, seed: int | None) -> Path:
-        """The initial weights, shared by all runs of a seed."""
-        path = self.out / self.model.file
-        return path if seed is None else path.with_name(f"{path.stem}_s{seed}{path.suffix}")
-
-    def cell_dir(self, run: Run, seed: int | None) -> Path:
-        """Configuration, state and attempts of a cell."""
-        return self.out / "cells" / Cell(run, seed).name
+_DIMENSIONS = ("channels", "layers", "heads", "context", "vocab")
 
 
 def load_matrix(
@@ -181,7 +75,7 @@ def _matrix(folder: Path, file: Path, table: Mapping[str, Any], out: Path) -> Ma
     top.allow(_TOP_KEYS)
     if top.get("schema", int, required=True) != 1:
         raise top.error("schema", f"is {table['schema']}; this version of pyllmc reads schema 1")
-    data = _data(Section(file, "[data]", top.get("data", dict, required=True)), None)
+    data = read_data(Section(file, "[data]", top.get("data", dict, required=True)), None)
     model = _model(Section(file, "[model]", top.get("model", dict, required=True)))
     common = Section(file, "[train]", top.get("train", dict, required=True))
     if "label" in common.table or "name" in common.table:
@@ -191,21 +85,19 @@ def _matrix(folder: Path, file: Path, table: Mapping[str, Any], out: Path) -> Ma
     baseline = top.get("baseline", str, required=True)
     runs: list[Run] = []
     for number, entry in enumerate(top.tables("run"), start=1):
-        run = _run(file, number, entry, common.table, data, baseline)
-        if any(run.name.lower() == other.name.lower() for other in runs):
-            raise UsageError(f"{file}: [[run]] name {run.name!r} is used twice; names must differ")
-        if int(run.settings["sequence_length"]) > model.context:
-            raise UsageError(
-                f"{file}: [[run]] {run.name} has sequence_length "
-                f"{run.settings['sequence_length']}, more than [model] context {model.context}"
-            )
-        runs.append(run)
+        for run in read_row(file, number, entry, common.table, data, model, baseline):
+            if any(run.name.lower() == other.name.lower() for other in runs):
+                raise UsageError(
+                    f"{file}: [[run]] name {run.name!r} is used twice; names must differ"
+                )
+            runs.append(run)
     if not runs:
         raise top.error("run", "is missing; a matrix needs at least one [[run]]")
-    names = [run.name for run in runs]
-    _known_run(top, "baseline", baseline, names)
+    arms = list(dict.fromkeys(run.arm for run in runs))
+    names = list(dict.fromkeys([*arms, *(run.name for run in runs)]))
+    _known_run(top, "baseline", baseline, arms)
     for run in runs:
-        _known_run(Section(file, f"[[run]] {run.name}", {}), "baseline", run.baseline, names)
+        _known_run(Section(file, f"[[run]] {run.arm}", {}), "baseline", run.baseline, arms)
 
     reference = top.get("reference", str)
     if reference is not None and not (folder / reference).is_file():
@@ -226,37 +118,21 @@ def _matrix(folder: Path, file: Path, table: Mapping[str, Any], out: Path) -> Ma
         data=data,
         model=model,
         runs=tuple(runs),
+        margin=_margin(Section(file, "[margin]", top.get("margin", dict, {}))),
     )
 
 
-def _data(section: Section, common: Data | None) -> Data:
-    section.allow(("train", "val", "test", "prepare"))
-    if common is not None:
-        given = {key: section.get(key, str) for key in section.table}
-        if given and "prepare" not in given:
-            given["prepare"] = None
-        if "train" in given and "test" not in given:
-            given["test"] = None
-        data = replace(common, **given)
-    else:
-        data = Data(
-            section.get("train", str, required=True),
-            section.get("val", str, required=True),
-            section.get("test", str),
-            section.get("prepare", str),
-        )
-    if "prepare" in section.table:
-        section.choice("prepare", ("ministories", "random"), None)
-        made = f"{data.prepare}_train.bin"
-        if PurePath(data.train).name != made:
-            raise section.error("train", f"is {data.train!r}; prepare makes {made}")
-    return data
+def _margin(section: Section) -> float | None:
+    section.allow(("nats",))
+    if not section.table:
+        return None
+    return float(section.number("nats", float, low=0, above=True, required=True))
 
 
 def _model(section: Section) -> Model:
-    section.allow(("file", "channels", "layers", "heads", "context", "vocab", "init", "seed"))
+    section.allow(("file", *_DIMENSIONS, "hidden", "mlp_rank", "init", "seed"))
     name = section.get("file", str, "model.bin")
-    if not _SAFE_NAME.fullmatch(name):
+    if not SAFE_NAME.fullmatch(name):
         raise section.error("file", f"is {name!r}; it must be a plain file name")
     model = Model(
         file=name,
@@ -264,9 +140,10 @@ def _model(section: Section) -> Model:
         seed=section.number("seed", int, 1337, low=0),
         **{
             key: section.number(key, int, low=1, high=2**31 - 1, required=True)
-            for key in ("channels", "layers", "heads", "context", "vocab")
+            for key in _DIMENSIONS
         },
     )
+    model = mlp_shape(section, model)
     if model.channels % model.heads:
         raise section.error(
             "channels",
@@ -274,46 +151,6 @@ def _model(section: Section) -> Model:
             f"{model.heads}; every head needs the same width",
         )
     return model
-
-
-def _run(
-    file: Path,
-    number: int,
-    entry: Mapping[str, Any],
-    common: Mapping[str, Any],
-    data: Data,
-    baseline: str,
-) -> Run:
-    section = Section(file, f"[[run]] {number}", entry)
-    section.allow(("name", "label", "baseline", "data", *SETTINGS))
-    name = section.get("name", str, required=True)
-    if not _SAFE_NAME.fullmatch(name) or re.search(r"_s\d+$", name):
-        raise section.error(
-            "name",
-            f"is {name!r}; it must be letters, digits and _ . + - only, "
-            "and must not end in _s<number>, which marks a seed",
-        )
-    settings: dict[str, int | float] = {}
-    merged = Section(file, f"[[run]] {name}", {**common, **entry})
-    for setting in SETTINGS.values():
-        value = merged.number(
-            setting.name,
-            setting.kind,
-            low=setting.low,
-            high=setting.high,
-            above=setting.above,
-            required=setting.required,
-        )
-        if setting.name in merged.table:
-            settings[setting.name] = float(value) if setting.kind is float else value
-    own = Section(file, f"[[run]] {name} data", section.get("data", dict, {}))
-    return Run(
-        name,
-        section.line("label", name),
-        settings,
-        _data(own, data),
-        section.get("baseline", str, baseline),
-    )
 
 
 def _expectation(

@@ -14,7 +14,11 @@ from pyllmc.experiments.settings import SETTINGS
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
     "train": tuple(SETTINGS),
     "data": ("train", "val", "test", "prepare"),
-    "model": ("channels", "layers", "heads", "context", "vocab", "init", "seed"),
+    "model": (
+        *("channels", "layers", "heads", "context", "vocab"),
+        *("hidden", "mlp_rank", "init", "seed"),
+    ),
+    "margin": ("nats",),
 }
 _TOP = ("seeds", "baseline")
 
@@ -91,6 +95,6 @@ def _target(key: str) -> tuple[str, str]:
     hint = (
         f"did you mean {near[0]}?"
         if near
-        else "it takes train.KEY (or plain KEY), data.KEY, model.KEY, seeds or baseline"
+        else "it takes train.KEY (or plain KEY), data.KEY, model.KEY, margin.nats, seeds, baseline"
     )
     raise UsageError(f"--set {key!r} is not a setting; {hint}")

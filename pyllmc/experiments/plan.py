@@ -17,6 +17,7 @@ from pyllmc.experiments.identity import (
 from pyllmc.experiments.inputs import missing_data, model_change
 from pyllmc.experiments.matrix import Cell, Matrix, Run
 from pyllmc.experiments.metrics import read_metrics
+from pyllmc.experiments.provenance import program_sha256
 from pyllmc.experiments.state import RESULTS, State, read_json, read_state
 
 RUN, SKIP, REFUSE, BUSY = "run", "skip", "refuse", "busy"
@@ -45,20 +46,24 @@ def make_plan(
     *,
     rerun_changed: bool = False,
     retry_failed: bool = False,
+    program: str | None = None,
 ) -> list[Step]:
     """One step a cell, from the cells' own files only; changes nothing.
 
     Inputs that are still to be made are taken for unchanged. Of cells with the same configuration
-    only the first is run.
+    only the first is run. With `rerun_changed` an unfinished cell that another build of `program`
+    has begun starts anew: no build goes on with what another one left.
     """
     cells = list(cells)
     fingerprints = Fingerprints()
-    models = {seed: model_change(matrix, seed) for seed in {cell.seed for cell in cells}}
+    started_from = {cell.name: matrix.weights(cell.run, cell.seed) for cell in cells}
+    models = {weights: model_change(matrix, weights) for weights in set(started_from.values())}
     first: dict[tuple[str, Path | None], str] = {}
     steps = []
     for cell in cells:
         config = configuration(matrix, cell, fingerprints)
-        change, model = models[cell.seed], matrix.model_path(cell.seed)
+        weights = started_from[cell.name]
+        change, model = models[weights], weights.path
         state = read_state(matrix.cell_dir(cell.run, cell.seed))
         # Weights that are still to be made differ if their files do.
         key = (identity(config), None if model.exists() else model)
@@ -82,6 +87,8 @@ def make_plan(
             elif state.state in RESULTS:
                 action, reason = _finished(matrix, cell, state)
                 action = RUN if action == REFUSE and rerun_changed else action
+            elif rerun_changed and _other_program(matrix, cell, program):
+                action, reason = RUN, f"{state.effective}, begun by another build of {program}"
             else:
                 action, reason = _unfinished(state, retry_failed)
                 anew = state.anew
@@ -139,8 +146,14 @@ def _changes(matrix: Matrix, cell: Cell, config: Configuration) -> list[str]:
     return differences(before, config)
 
 
+def _other_program(matrix: Matrix, cell: Cell, program: str | None) -> bool:
+    record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
+    before = record.get("program_sha256")
+    return None not in (program, before) and before != program_sha256(str(program))
+
+
 def _to_make(matrix: Matrix, cell: Cell) -> str:
-    model, data = matrix.model_path(cell.seed), missing_data(cell.run.data)
+    model, data = matrix.weights(cell.run, cell.seed).path, missing_data(cell.run.data)
     made = [] if model.exists() else [str(model)]
     if cell.run.data.prepare is None:
         made += [f"{name} (missing, and not the matrix's to make)" for name in data]

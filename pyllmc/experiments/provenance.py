@@ -21,6 +21,7 @@ _MOST_UNTRACKED = 200
 
 
 def _git(*arguments: str) -> str | None:
+    """What git says in the package's folder, None outside a checkout."""
     folder = Path(pyllmc.__file__).parent
     try:
         result = subprocess.run(
@@ -32,13 +33,14 @@ def _git(*arguments: str) -> str | None:
 
 
 def uncommitted() -> str:
-    """The difference between the package's checkout and its commit as a patch, empty when there is
-    none or no checkout."""
+    """The difference between the package's checkout and its commit as a patch."""
     return _git("diff", "--binary", "HEAD") or ""
 
 
 def _code() -> dict[str, Any]:
-    commit = _git("rev-parse", "HEAD")
+    # An installed package may lie in another project's checkout, which says nothing about it.
+    own = _git("ls-files", "--error-unmatch", "__init__.py") is not None
+    commit = _git("rev-parse", "HEAD") if own else None
     status = _git("status", "--porcelain", "-z")
     if commit is None or status is None:
         return {"commit": None, "dirty": None, "untracked": []}
@@ -74,10 +76,15 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def program_sha256(program: str) -> str | None:
+    """Hex sha256 of a program, None when there is no such one."""
+    found = shutil.which(program)
+    return None if found is None else file_sha256(Path(found))
+
+
 def provenance(program: str, gpu: Gpu | None) -> dict[str, Any]:
     """Versions, git state of the package's folder (commit None outside a checkout), host, device,
     and the hash of the program that trains."""
-    found = shutil.which(program)
     return {
         "versions": _versions(),
         "git": _code(),
@@ -88,5 +95,5 @@ def provenance(program: str, gpu: Gpu | None) -> dict[str, Any]:
             "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             "gpu": None if gpu is None else {"name": gpu.name, "uuid": gpu.uuid},
         },
-        "program_sha256": None if found is None else file_sha256(Path(found)),
+        "program_sha256": program_sha256(program),
     }

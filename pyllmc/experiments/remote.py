@@ -68,6 +68,7 @@ class RemoteEngine:
         return events
 
     def cancel(self, *, force: bool = False) -> None:
+        self._polled = 0.0  # the next poll tells what has begun since the last one
         for job in self._jobs.values():
             state = read_state(job.cell_dir)
             if state is not None and state.state in ("queued", "running"):

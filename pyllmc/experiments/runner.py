@@ -145,6 +145,7 @@ def run_matrix(
                 cells,
                 rerun_changed=options.rerun_changed,
                 retry_failed=options.retry_failed,
+                program=options.program,
             )
             _refuse(steps)
         board = Board.of(matrix, steps)
@@ -164,9 +165,9 @@ def run_matrix(
 
 
 def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> None:
-    for seed in dict.fromkeys(cell.seed for cell in cells):
-        path = matrix.model_path(seed)
-        change = model_change(matrix, seed)
+    for weights in dict.fromkeys(matrix.weights(cell.run, cell.seed) for cell in cells):
+        path = weights.path
+        change = model_change(matrix, weights)
         if change is not None and not rerun_changed:
             raise UsageError(
                 f"{path} is another model than the matrix describes ({change}); take "
@@ -175,7 +176,7 @@ def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> 
             )
         if change is not None or not path.exists():
             print(f"making {path}", file=sys.stderr)
-            make_model(matrix, seed)
+            make_model(matrix, weights)
     prepare_data(matrix, cells)
 
 
@@ -238,7 +239,6 @@ def _work(
                     "stopping: what runs finishes its step and saves; Ctrl-C again ends it now"
                 )
             engine.cancel(force=answered > 1)
-            active -= waiting
             board.stopping = True
         for event in engine.poll():
             name = event.job.name
@@ -251,8 +251,9 @@ def _work(
                     "stopping because of --fail-fast: what runs finishes its step and saves"
                 )
                 engine.cancel()
-                active -= waiting
                 board.stopping = True
+        if board.stopping:
+            active -= waiting
         display.refresh()
         if active:
             time.sleep(_POLL_SECONDS)

@@ -27,15 +27,16 @@ def shell_script(matrix: Matrix) -> str:
         "",
         'mkdir -p "$OUT/logs" "$OUT/checkpoints"',
     ]
-    for seed in matrix.seeds:
-        path = _result(matrix, matrix.model_path(seed))
-        model = matrix.model
+    for weights in dict.fromkeys(matrix.weights(cell.run, cell.seed) for cell in matrix.cells()):
+        path, model = _result(matrix, weights.path), weights.model
+        mlp = f" --hidden {model.hidden}" if model.hidden else ""
+        mlp += f" --mlp-rank {model.mlp_rank}" if model.mlp_rank else ""
         lines += [
             f'[ -f {path} ] || "$PYLLMC" model init --channels {model.channels} '
             f"--layers {model.layers} \\",
-            f"    --heads {model.heads} --context {model.context} --vocab {model.vocab} "
+            f"    --heads {model.heads} --context {model.context} --vocab {model.vocab}{mlp} "
             f"--init {model.init} \\",
-            f"    --seed {model.seed if seed is None else seed} -o {path} || exit 1",
+            f"    --seed {weights.seed} -o {path} || exit 1",
         ]
     for cell in matrix.cells():
         bands, *groups = (_words(matrix, group) for group in command_groups(matrix, cell))

@@ -1,4 +1,4 @@
-"""What a checkpoint holds: its shape, its densities, and whether its weights agree with them."""
+"""What a model file holds: its shape, its densities, and whether its weights agree with them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class BandedWeight:
+class MlpWeight:
     """One MLP weight of one layer.
 
-    `kept` and `total` count entries of the recorded pattern, `nonzero` those of the file; `inside`
-    is the share of sum |W| that lies in the band (1.0 for a dense weight).
+    `kept` counts the entries that the recorded pattern leaves, `nonzero` those of the file that are
+    not 0, of `total`; `inside` is the share of sum |W| that lies in the pattern (1.0 for a dense
+    weight). A low-rank weight counts the entries of both its factors.
     """
 
     layer: int
@@ -27,7 +28,7 @@ class BandedWeight:
 
     @property
     def agrees(self) -> bool:
-        """Whether nothing lies outside the recorded band."""
+        """Whether nothing lies outside the recorded pattern."""
         return self.inside == 1.0
 
 
@@ -38,7 +39,7 @@ class Inspection:
     path: str
     header: dict[str, Any]
     parameters: int
-    weights: tuple[BandedWeight, ...]
+    weights: tuple[MlpWeight, ...]
     warnings: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -55,35 +56,23 @@ def band_share(weight: np.ndarray, mask: np.ndarray) -> float:
 
 
 def inspect_checkpoint(path: Path) -> Inspection:
-    """Read a checkpoint and compare its MLP weights with the bandwidths that its header records.
+    """Read a model file and compare its MLP weights with the patterns that its header records.
 
-    Raises FormatError when the file is not an llm.c checkpoint.
+    Raises FormatError when the file is of neither kind.
     """
     from pyllmc import _core
 
-    header, tensors = _core.read_checkpoint(str(path))
-    weights: list[BandedWeight] = []
+    header, tensors = _core.read_model(str(path))
+    if header["llmc"]:
+        header["precision"] = _core.read_checkpoint_header(str(path))["precision"]
+    weights: list[MlpWeight] = []
     warnings: list[str] = []
-    for layer_name, tensor, key in (
-        ("fc1", "fcw", "fc1_bandwidth"),
-        ("fc2", "fcprojw", "fc2_bandwidth"),
-    ):
-        stacked = tensors[tensor]
-        pattern = _core.Pattern.band(stacked.shape[1], stacked.shape[2], header[key])
-        mask = pattern.mask()
-        for layer, weight in enumerate(stacked):
-            weights.append(
-                BandedWeight(
-                    layer=layer,
-                    name=layer_name,
-                    bandwidth=header[key],
-                    kept=pattern.kept,
-                    total=pattern.total,
-                    nonzero=int(np.count_nonzero(weight)),
-                    inside=band_share(weight, mask),
-                )
-            )
-        warnings += _warnings(layer_name, [w for w in weights if w.name == layer_name], header)
+    for name, tensor in (("fc1", "fcw"), ("fc2", "fcprojw")):
+        own = [
+            _weight(header, tensors, layer, name, tensor) for layer in range(len(tensors[tensor]))
+        ]
+        warnings += _warnings(name, own, header)
+        weights += own
     for name, values in tensors.items():
         if not np.isfinite(values).all():
             warnings.append(f"{name} holds values that are not finite: the run diverged")
@@ -96,8 +85,34 @@ def inspect_checkpoint(path: Path) -> Inspection:
     )
 
 
-def _warnings(name: str, weights: list[BandedWeight], header: dict[str, Any]) -> list[str]:
-    bandwidth = weights[0].bandwidth
+def _weight(
+    header: dict[str, Any], tensors: dict[str, np.ndarray], layer: int, name: str, tensor: str
+) -> MlpWeight:
+    from pyllmc import _core
+
+    weight, bandwidth = tensors[tensor][layer], header[f"{name}_bandwidth"][layer]
+    if header["mlp_rank"]:
+        inner = tensors[tensor.removesuffix("w") + "inw"][layer]
+        size = weight.size + inner.size
+        filled = int(np.count_nonzero(weight)) + int(np.count_nonzero(inner))
+        return MlpWeight(layer, name, 0, size, size, filled, 1.0)
+    pattern = _core.Pattern.make(
+        header["pattern"],
+        *weight.shape,
+        "rows" if name == "fc1" else "cols",
+        bandwidth,
+        header["mask_seed"],
+        f"h.{layer}.",
+        f"h.{layer}.{tensor}",
+    )
+    nonzero = int(np.count_nonzero(weight))
+    inside = band_share(weight, pattern.mask())
+    return MlpWeight(layer, name, bandwidth, pattern.kept, pattern.total, nonzero, inside)
+
+
+def _warnings(name: str, weights: list[MlpWeight], header: dict[str, Any]) -> list[str]:
+    widths = ", ".join(str(width) for width in dict.fromkeys(w.bandwidth for w in weights))
+    kind = "" if header["pattern"] == "band" else f" as {header['pattern']}"
     outside = [w for w in weights if not w.agrees]
     if outside:
         largest = 1 - min(w.inside for w in outside)
@@ -107,11 +122,11 @@ def _warnings(name: str, weights: list[BandedWeight], header: dict[str, Any]) ->
             else ""
         )
         return [
-            f"{name}: the header records bandwidth {bandwidth}, but up to {largest:.2%} of |W| "
+            f"{name}: the header records bandwidth {widths}{kind}, but up to {largest:.2%} of |W| "
             f"lies outside the band{when}"
         ]
     zeros = 1 - sum(w.nonzero for w in weights) / sum(w.total for w in weights)
-    if bandwidth == 0 and zeros > 0.01:
+    if widths == "0" and zeros > 0.01:
         return [
             f"{name}: the header records a dense weight, but {zeros:.1%} of it is exactly 0: it "
             "may come from a banded run of another program; continuing it without -1 and -2 "

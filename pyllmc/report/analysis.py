@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyllmc.report.comparisons import Comparison, compare, final_value
 from pyllmc.report.inputs import Arm
 from pyllmc.report.outcomes import Difference, Outcomes, Sample
-from pyllmc.report.panels import Group, kind
+from pyllmc.report.panels import Group, is_control, kind
 
 # A run counts as near the baseline when its final loss is at most this much above it.
 SWEET_SPOT_PERCENT = 1.0
@@ -20,7 +20,7 @@ class LayerComparison:
     `compared` judges the gap among those of all bandwidths (None with one seed).
     """
 
-    bandwidth: int
+    bandwidth: str
     density: float
     fc1: Difference
     fc2: Difference
@@ -58,13 +58,14 @@ def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
     single = _single(group)
     base = group.baseline.name
     pairs_of_arms = {
-        str(width): {one.name: 1.0, other.name: -1.0}
+        width: {one.name: 1.0, other.name: -1.0}
         for (matrix, width), one in single.items()
         if matrix == "fc1" and (other := single.get(("fc2", width))) and one.sparse
     }
     family = compare(outcomes, pairs_of_arms, final_value(outcomes, base))
     found = []
-    for bandwidth in sorted({width for _, width in single}, reverse=True):
+    widths = {width: arm.density for (_, width), arm in single.items()}
+    for bandwidth in sorted(widths, key=lambda width: widths[width], reverse=True):
         fc1, fc2 = single.get(("fc1", bandwidth)), single.get(("fc2", bandwidth))
         if fc1 is None or fc2 is None or not (fc1.sparse and fc2.sparse):
             continue
@@ -74,7 +75,7 @@ def compare_layers(group: Group, outcomes: Outcomes) -> list[LayerComparison]:
         if not pairs or delta_fc1 is None or delta_fc2 is None:
             continue
         gap = Sample(tuple(one - other for one, other in pairs))
-        compared = family.comparisons.get(str(bandwidth)) if family else None
+        compared = family.comparisons.get(bandwidth) if family else None
         found.append(LayerComparison(bandwidth, fc1.density, delta_fc1, delta_fc2, gap, compared))
     return found
 
@@ -85,8 +86,8 @@ def additivity(group: Group, outcomes: Outcomes) -> list[Additivity]:
     sums = {}
     for arm in group.arms:
         if kind(arm) == "FC1+FC2" and arm.sparse:
-            fc1 = single.get(("fc1", arm.bands["fc1"].bandwidth))
-            fc2 = single.get(("fc2", arm.bands["fc2"].bandwidth))
+            fc1 = single.get(("fc1", arm.bands["fc1"].text))
+            fc2 = single.get(("fc2", arm.bands["fc2"].text))
             if fc1 is not None and fc2 is not None:
                 sums[arm.name] = (arm, fc1.name, fc2.name)
     excesses = {
@@ -113,7 +114,7 @@ def additivity(group: Group, outcomes: Outcomes) -> list[Additivity]:
 def sweet_spots(group: Group, outcomes: Outcomes) -> list[SweetSpot]:
     """One for each kind of band; kinds without a finished run are left out."""
     found = []
-    for name in dict.fromkeys(kind(arm) for arm in group.arms if arm.sparse):
+    for name in dict.fromkeys(kind(a) for a in group.arms if a.sparse and not is_control(a)):
         tried = []
         for arm in group.arms:
             difference = outcomes.difference(arm.name, group.baseline.name)
@@ -127,11 +128,11 @@ def sweet_spots(group: Group, outcomes: Outcomes) -> list[SweetSpot]:
     return found
 
 
-def _single(group: Group) -> dict[tuple[str, int], Arm]:
+def _single(group: Group) -> dict[tuple[str, str], Arm]:
     """Arms with one band, by matrix and bandwidth; the first of equals."""
-    found: dict[tuple[str, int], Arm] = {}
+    found: dict[tuple[str, str], Arm] = {}
     for arm in group.arms:
-        if len(arm.banded) == 1:
+        if len(arm.banded) == 1 and not is_control(arm):
             (name, band), *_ = arm.banded.items()
-            found.setdefault((name, band.bandwidth), arm)
+            found.setdefault((name, band.text), arm)
     return found

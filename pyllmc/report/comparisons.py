@@ -5,9 +5,9 @@ together. A diverged run is infinitely bad: a difference that involves one has n
 judged by counting seeds. The chance of any wrong "shown" in a family of m differences is at most
 5 %: m' intervals share the level 1 − 0.05 m'/m, each count has 0.05/m.
 
-One variance for all is the model's weakest assumption. A difference whose own spread over the
-seeds is more than TOO_WIDE times the model's gets its own paired t interval at 0.05/m where that is
-wider.
+One variance for all is the model's weakest assumption: differences with an arm whose own losses
+vary more than the others' (pyllmc.report.inference.unsteady_arms) get their own paired t interval
+at 0.05/m where that is wider.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from statistics import stdev
 
 from scipy import special
 
-from pyllmc.report.inference import Fit, Intervals, Weights, fit, intervals, t_quantile
+from pyllmc.report.inference import (
+    Fit,
+    Intervals,
+    Weights,
+    fit,
+    intervals,
+    t_quantile,
+    unsteady_arms,
+)
 from pyllmc.report.outcomes import Outcomes, State
 
 ERROR_RATE = 0.05
 POWER = 0.8
-TOO_WIDE = 1.5
 
 Value = Callable[[str, int | None], float | None]
 
@@ -45,7 +52,7 @@ class Comparison:
     """One difference of final losses: Σ weight · loss, below 0 when the weighted arm is better.
 
     `estimate` and `half_width` (nats; None without an interval) come from the additive model, the
-    latter from the difference's own spread when `own_spread` is set;
+    latter from the difference's own spread when `own_spread` is set (an arm in it is unsteady);
     `detectable` is the true difference that would have been shown with probability POWER. `mean`
     is the plain mean over the seeds with finite values, None when there is none. `worse`, `better`
     count seeds; in `diverged` of the `seeds` an arm that should be low diverged, in
@@ -130,6 +137,8 @@ def compare(outcomes: Outcomes, differences: Mapping[str, Weights], value: Value
     if not judged:
         return None
     model, with_interval = _model(differences, table, list(judged))
+    finite = {arm: table[arm] for arm in model.arms} if model else {}
+    unsteady = unsteady_arms(finite, ERROR_RATE)
     level = 1 - ERROR_RATE * len(with_interval) / len(judged)
     found_intervals = None
     if model is not None and with_interval:
@@ -139,7 +148,14 @@ def compare(outcomes: Outcomes, differences: Mapping[str, Weights], value: Value
     for name, row in judged.items():
         at = with_interval.index(name) if found_intervals and name in with_interval else None
         made[name] = _judge(
-            differences[name], row, table, found_intervals, at, len(judged), experiment.margin
+            differences[name],
+            row,
+            table,
+            found_intervals,
+            at,
+            len(judged),
+            experiment.margin,
+            unsteady,
         )
     return Family(made, found_intervals, len(experiment.seeds))
 
@@ -178,6 +194,7 @@ def _judge(
     at: int | None,
     family_size: int,
     margin: float | None,
+    unsteady: set[str],
 ) -> Comparison:
     worse, better = (sum(sign * x > 0 for x in row.values()) for sign in (1, -1))
     plus, minus = (
@@ -190,9 +207,11 @@ def _judge(
     if found is not None and at is not None:
         estimate, half_width = found.estimates[at], found.half_widths[at]
         detectable = found.detectable(POWER)[at]
-        own = _own_half_width(list(row.values()), weights, found.residual_sd, family_size)
-        if own is not None and own > half_width:
-            half_width, own_spread = own, True
+        if len(row) > 1 and not unsteady.isdisjoint(weights):
+            half_width, own_spread = (
+                max(half_width, _own_half_width(list(row.values()), family_size)),
+                True,
+            )
         verdict = judge_interval(estimate, half_width, margin)
     else:
         verdict = judge_count(worse, better, ERROR_RATE / family_size)
@@ -203,17 +222,10 @@ def _judge(
     )  # fmt: skip
 
 
-def _own_half_width(
-    row: Sequence[float], weights: Weights, residual_sd: float, family_size: int
-) -> float | None:
-    """Half the paired t interval at 0.05/m of a difference that varies more than the model says."""
-    if len(row) < 2:
-        return None
-    sd = stdev(row)
-    if sd <= TOO_WIDE * residual_sd * math.hypot(*weights.values()):
-        return None
+def _own_half_width(row: Sequence[float], family_size: int) -> float:
+    """Half the paired t interval at 0.05/m."""
     quantile = t_quantile(1 - ERROR_RATE / (2 * family_size), len(row) - 1)
-    return quantile * sd / math.sqrt(len(row))
+    return quantile * stdev(row) / math.sqrt(len(row))
 
 
 def judge_interval(estimate: float, half_width: float, margin: float | None) -> Verdict:

@@ -17,7 +17,7 @@ from pyllmc.report.analysis import (
 from pyllmc.report.comparisons import Comparison, Family, Verdict
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes, Sample
-from pyllmc.report.panels import Group, bandwidth_text, distinct_labels
+from pyllmc.report.panels import Group, bandwidth_text, distinct_labels, is_control
 from pyllmc.report.repeats import Repeat
 from pyllmc.report.verdicts import headline, verdict_text
 from pyllmc.report.work import arm_share
@@ -41,6 +41,7 @@ def in_short(
         (difference.nats.mean, arm, difference)
         for arm in group.arms
         if arm.sparse
+        and not is_control(arm)
         and (difference := outcomes.difference(arm.name, group.baseline.name)) is not None
     ]
     if found:
@@ -82,7 +83,7 @@ def analysis(group: Group, outcomes: Outcomes) -> list[str]:
     if layers:
         rows = [
             [
-                str(row.bandwidth),
+                row.bandwidth,
                 md.percent(row.density),
                 md.nats(row.fc1.nats.mean),
                 md.nats(row.fc2.nats.mean),

@@ -89,6 +89,32 @@ def fit(table: Mapping[str, Mapping[object, float]]) -> Fit | None:
     )
 
 
+def unsteady_arms(table: Mapping[str, Mapping[object, float]], error_rate: float) -> set[str]:
+    """Arms whose residuals vary more than those of all others together, by F tests at
+    `error_rate` over the number of arms; only seeds that every arm has are looked at.
+
+    An arm's loss minus the others' mean has the variance σ² (1 + 1/(k − 1)) over the seeds, and is
+    independent of the others' residuals.
+    """
+    arms = list(table)
+    k = len(arms)
+    seeds = [s for s in (table[arms[0]] if arms else ()) if all(s in table[arm] for arm in arms)]
+    n = len(seeds)
+    if k < 3 or n < 2:
+        return set()
+    losses = np.array([[table[arm][seed] for seed in seeds] for arm in arms])
+    found = set()
+    for i, arm in enumerate(arms):
+        rest = np.delete(losses, i, axis=0)
+        own = (losses[i] - rest.mean(0)).var(ddof=1) / (1 + 1 / (k - 1))
+        residuals = rest - rest.mean(0) - rest.mean(1, keepdims=True) + rest.mean()
+        df = (k - 2) * (n - 1)
+        others = (residuals**2).sum() / df
+        if special.fdtrc(n - 1, df, own / max(others, 1e-300)) < error_rate / k:
+            found.add(arm)
+    return found
+
+
 @dataclass(frozen=True)
 class Intervals:
     """Estimates of several differences, each ± its half width, all true at once at `level`."""

@@ -12,11 +12,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Band:
-    """How much of one weight matrix of one layer a bandwidth keeps (0 = dense)."""
+    """How much of one weight matrix a bandwidth keeps (0 = dense).
 
-    bandwidth: int
+    `bandwidth` is one number, or one a layer; `kept` and `total` are of one layer, or the sums over
+    that many `layers`.
+    """
+
+    bandwidth: int | tuple[int, ...]
     kept: int
     total: int
+    layers: int = 1
+
+    @property
+    def asked(self) -> bool:
+        """True unless every layer was asked to be dense."""
+        return self.bandwidth != 0
+
+    @property
+    def text(self) -> str:
+        """ "256", or "1024,512,512,256" by layer."""
+        widths = self.bandwidth if isinstance(self.bandwidth, tuple) else (self.bandwidth,)
+        return ",".join(map(str, widths))
 
     @property
     def density(self) -> float:
@@ -30,12 +46,30 @@ class Band:
 
 
 @dataclass(frozen=True)
+class Mlp:
+    """The kind of an arm's MLP: what makes it a control for the band.
+
+    `pattern` places the entries that the bandwidths pay for ("band", "random", "block",
+    "band-permuted-residual", "band-permuted-hidden"; `mask_seed` names the draw). `shape` is what
+    the MLP is beside the others' ("" as theirs, "narrower", "wider", "low-rank"). `weights` counts
+    the weights kept in the MLPs of all layers, `stored` those of a dense product (0: unknown).
+    """
+
+    pattern: str = "band"
+    mask_seed: int | None = None
+    shape: str = ""
+    weights: int = 0
+    stored: int = 0
+
+
+@dataclass(frozen=True)
 class Arm:
     """A run of the matrix, as it was asked for.
 
     `settings` are the matrix's (train_banded's long names), without what depends on the seed.
     `data` names the token files. `bands` holds one entry for each matrix that may be banded
-    ("fc1", "fc2"); empty for models that have none.
+    ("fc1", "fc2"); empty for models that have none. `mlp` says how the MLP differs from the plain
+    banded one.
     """
 
     name: str
@@ -44,11 +78,12 @@ class Arm:
     settings: Mapping[str, Any]
     data: Mapping[str, Any]
     bands: Mapping[str, Band]
+    mlp: Mlp = Mlp()
 
     @property
     def banded(self) -> dict[str, Band]:
         """The bands that were asked for, keeping everything or not."""
-        return {name: band for name, band in self.bands.items() if band.bandwidth > 0}
+        return {name: band for name, band in self.bands.items() if band.asked}
 
     @property
     def sparse(self) -> bool:
@@ -71,7 +106,9 @@ class Trial:
     `record` is what the runner, or else the log's end line, says became of it: "done" and
     "diverged" are results, "changed" means that the log was written to after its run had ended,
     "unrecorded" that only the losses can tell; anything else is a run that did not end.
-    `message` is the runner's sentence about it.
+    `message` is the runner's sentence about it. `alone` is whether it had its `machine` to itself
+    (None: unknown); `seconds` the time it had trained by each step that was logged, validation and
+    sampling apart.
     """
 
     arm: str
@@ -80,6 +117,9 @@ class Trial:
     settings: Mapping[str, Any] = field(default_factory=dict)
     record: str = "unrecorded"
     message: str = ""
+    alone: bool | None = None
+    machine: str = ""
+    seconds: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

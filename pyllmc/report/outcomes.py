@@ -163,11 +163,11 @@ class Outcomes:
         outcomes = [o for o in self.of(arm) if o.state is State.DONE] or [
             o for o in self.of(arm) if o.state is not State.MISMATCHED
         ]
-        return _spread([outcome.val for outcome in outcomes])
+        return spread_of([outcome.val for outcome in outcomes])
 
     def gap(self, arm: str, against: str) -> dict[int, Spread]:
         """Differences to `against` by step, paired by seed."""
-        return _spread(
+        return spread_of(
             [
                 {
                     step: loss - other.val[step]
@@ -191,7 +191,8 @@ def curves_of(losses: pd.DataFrame) -> dict[tuple[str, int | None, str], Curve]:
     return curves
 
 
-def _spread(curves: list[Curve]) -> dict[int, Spread]:
+def spread_of(curves: list[Curve]) -> dict[int, Spread]:
+    """Mean and range by step of the curves that have it."""
     values: dict[int, list[float]] = {}
     for curve in curves:
         for step, value in curve.items():
@@ -217,10 +218,18 @@ def _judge(arm: Arm, trial: Trial, curves: dict[tuple[str, int | None, str], Cur
         return outcome(State.MISMATCHED, f"{trial.log} was written to after its run had ended")
     if not val and not train:
         return outcome(State.MISSING, f"no losses in {trial.log}{said}")
+    pattern = trial.settings.get("pattern", arm.mlp.pattern)
+    if arm.sparse and pattern != arm.mlp.pattern:
+        return outcome(
+            State.MISMATCHED,
+            f"{trial.log} was made with pattern {pattern}, the matrix says {arm.mlp.pattern}",
+        )
     for name, band in arm.bands.items():
+        if band.layers > 1:
+            continue
         for what, wanted in (("bandwidth", band.bandwidth), ("kept", band.kept)):
             logged = trial.settings.get(f"{name}_{what}", wanted)
-            if logged != wanted:
+            if isinstance(logged, int) and logged != wanted:
                 return outcome(
                     State.MISMATCHED,
                     f"{trial.log} was made with {name}_{what} {logged}, the matrix says {wanted}",

@@ -9,6 +9,7 @@ from typing import Any
 from pyllmc.report import markdown as md
 from pyllmc.report.inputs import Band, Experiment, Trial
 from pyllmc.report.outcomes import Outcomes, State
+from pyllmc.report.panels import is_control
 from pyllmc.report.repeats import Repeat
 from pyllmc.report.work import forward_share
 
@@ -16,13 +17,15 @@ ONE_SEED = (
     "One seed: differences carry no error bars and none is called an effect here. "
     "They describe these runs only."
 )
+# A setting that differs names its runs in at most so many characters, else counts them.
+_LONGEST = 400
 # What a settings line says about the model, the files or the machine stands elsewhere.
 _ELSEWHERE = {
     "type", "version", "gemm", "gemm_core", "memory_bytes", "fc1_bandwidth", "fc2_bandwidth",
     "fc1_kept", "fc1_total", "fc2_kept", "fc2_total", "channels", "layers", "heads",
     "max_sequence_length", "vocab_size", "padded_vocab_size", "parameters", "train_tokens",
     "val_tokens", "test_tokens", "val_tokens_evaluated", "model", "train_data", "val_data",
-    "test_data",
+    "test_data", "pattern", "hidden", "mlp_rank",
 }  # fmt: skip
 _SEEDS = ("init_seed", "data_seed")
 
@@ -92,8 +95,10 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
         if len(holders) == 1:
             rows.append([key, next(iter(holders))])
         else:
-            parts = [f"{value} ({md.listed(names)})" for value, names in holders.items()]
-            rows.append([f"{key}: DIFFERS", "; ".join(parts)])
+            text = "; ".join(f"{value} ({md.listed(names)})" for value, names in holders.items())
+            if len(text) > _LONGEST:
+                text = "; ".join(f"{value} ({len(names)} runs)" for value, names in holders.items())
+            rows.append([f"{key}: DIFFERS", text])
     rows += _tokens_seen(experiment)
     if several:
         rows.append(
@@ -133,21 +138,22 @@ def validation_tokens(experiment: Experiment) -> str:
 def densities(experiment: Experiment) -> list[str]:
     """What each bandwidth keeps, and what that is of the model's work."""
     kept: dict[tuple[str, Band], None] = {}
-    for arm in experiment.arms:
+    for arm in (a for a in experiment.arms if not is_control(a)):
         kept.update(dict.fromkeys(arm.banded.items()))
     if not kept:
         return []
     rows = []
-    for band in sorted({band for _, band in kept}, key=lambda b: (-b.bandwidth, b.total)):
+    for band in sorted({band for _, band in kept}, key=lambda b: (-b.density, b.text)):
         names = sorted(name.upper() for name, other in kept if other == band)
         rows.append(
             [
-                str(band.bandwidth),
+                band.text,
                 " and ".join(names),
-                f"{band.kept:,} of {band.total:,}",
+                f"{band.kept:,} of {band.total:,}"
+                + (f" in {band.layers} layers" if band.layers > 1 else ""),
                 md.percent(band.density),
-                md.percent(forward_share(experiment, band.total - band.kept)),
-                md.percent(forward_share(experiment, 2 * (band.total - band.kept))),
+                md.percent(forward_share(experiment, (band.total - band.kept) / band.layers)),
+                md.percent(forward_share(experiment, 2 * (band.total - band.kept) / band.layers)),
                 "keeps everything: such a run is dense" if band.keeps_all else "",
             ]
         )

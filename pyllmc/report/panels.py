@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pyllmc.report.inputs import Arm, Experiment
 from pyllmc.report.markdown import escape
 
+# As the matrix file's lists of learning rates end their arms' labels.
+_RATE = re.compile(r", lr [-\d.e]+$")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -48,8 +51,9 @@ def panels(group: Group, experiment: Experiment) -> list[Panel]:
     others = []
     for arm in group.arms:
         widths = {band.bandwidth for band in arm.banded.values()}
-        if len(widths) == 1:
-            by_bandwidth.setdefault(widths.pop(), []).append(arm)
+        width = widths.pop() if len(widths) == 1 else None
+        if isinstance(width, int):
+            by_bandwidth.setdefault(width, []).append(arm)
         else:
             others.append(arm)
     if all(len(arms) < 2 for arms in by_bandwidth.values()):
@@ -71,16 +75,37 @@ def key_prefix(group: Group, experiment: Experiment) -> str:
 
 
 def kind(arm: Arm) -> str:
-    """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none."""
-    return "+".join(name.upper() for name in arm.banded)
+    """Which matrices have a band: "FC1", "FC2", "FC1+FC2", or "" for none; a control's name says
+    what it has instead ("FC1+FC2 random")."""
+    matrices = "+".join(name.upper() for name in arm.banded)
+    pattern = "" if arm.mlp.pattern == "band" else arm.mlp.pattern
+    return " ".join(word for word in (matrices, pattern, arm.mlp.shape) if word)
+
+
+def mlp_text(arm: Arm) -> str:
+    """The bandwidth, and what makes the arm a control: "256 random", "- narrower"."""
+    pattern = "" if arm.mlp.pattern == "band" else arm.mlp.pattern
+    return " ".join(word for word in (bandwidth_text(arm), pattern, arm.mlp.shape) if word)
+
+
+def is_control(arm: Arm) -> bool:
+    """Whether the arm is there for a band to be compared with, and is no plain band itself."""
+    return bool(arm.mlp.shape) or arm.mlp.pattern != "band"
 
 
 def bandwidth_text(arm: Arm) -> str:
-    """ "256", "1024/256" where they differ, "-" for a dense run."""
-    return "/".join(dict.fromkeys(str(band.bandwidth) for band in arm.banded.values())) or "-"
+    """ "256", "1024/256" where they differ, "-" for a dense run; by layer "256,128"."""
+    return "/".join(dict.fromkeys(band.text for band in arm.banded.values())) or "-"
 
 
 def distinct_labels(arms: Sequence[Arm]) -> dict[str, str]:
-    """Label by arm name; arms that share a label are told apart by their names."""
-    shared = Counter(arm.label for arm in arms)
-    return {a.name: a.label if shared[a.label] == 1 else f"{a.label} ({a.name})" for a in arms}
+    """Label by arm name; arms that share a label are told apart by their names, and a learning rate
+    that all of them name is left out."""
+    rates = [_RATE.search(arm.label) for arm in arms]
+    texts = {rate[0] if rate else "" for rate in rates}
+    common = texts.pop() if len(arms) > 1 and len(texts) == 1 else ""
+    labels = {arm.name: arm.label.removesuffix(common) for arm in arms}
+    shared = Counter(labels.values())
+    return {
+        name: label if shared[label] == 1 else f"{label} ({name})" for name, label in labels.items()
+    }

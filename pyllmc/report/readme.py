@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyllmc.report import findings, overview, results, verdicts
+from pyllmc.report import controls, cost, findings, fit, overview, rates, results, verdicts
 from pyllmc.report import markdown as md
 from pyllmc.report.comparisons import Family, against
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels, groups, key_prefix, panels
-from pyllmc.report.repeats import Repeat, check_repeats
+from pyllmc.report.rates import tuning
+from pyllmc.report.repeats import Repeat, check_repeats, dense_repeats
 
 _HEADER = "<!-- Written by `pyllmc report`; the next one replaces every change made here. -->"
 
@@ -23,23 +24,25 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for check in checks:
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
+    same = {arm.name for arm, _ in dense_repeats(experiment)}
     families = {
         group.baseline.name: against(
-            outcomes, [a.name for a in group.arms if a.name not in repeats], group.baseline.name
+            outcomes, [a.name for a in group.arms if a.name not in same], group.baseline.name
         )
         for group in found
     }
+    control = controls.controls(found[0], outcomes)
+    tuned = tuning(experiment, outcomes)
+    short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
+    short += rates.findings(tuned, len(experiment.seeds))
+    short += controls.answers(control, found[0], len(experiment.seeds))
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
+    blocks += [f"> {line}" for line in controls.alarm(control, found[0])]
     blocks += [experiment.description]
     if experiment.questions:
         blocks += ["Questions:", md.bullets(experiment.questions)]
-    blocks += [
-        "## In short",
-        md.bullets(
-            findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
-        ),
-    ]
+    blocks += ["## In short", md.bullets(short)]
     blocks += ["## Overview"]
     blocks += overview.architecture(experiment)
     blocks += overview.densities(experiment)
@@ -51,7 +54,12 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for group in found:
         family = families[group.baseline.name]
         blocks += _summary(group, outcomes, charts, repeats, family, only=len(found) == 1)
+    blocks += rates.section(tuned, experiment, outcomes)
+    if tuned is not None:
+        blocks += _image(charts, "learning_rate", "Final loss against learning rate")
+    blocks += controls.section(control, found[0], outcomes)
     blocks += _analysis(found[0], outcomes, checks)
+    blocks += _beyond(found[0], experiment, outcomes, charts)
     blocks += findings.expectations(experiment, outcomes)
     blocks += results.published(experiment, outcomes)
     blocks += results.what_happened(outcomes)
@@ -93,6 +101,24 @@ def _summary(
 def density_key(group: Group, experiment: Experiment) -> str:
     """The key of a group's chart of final losses."""
     return f"{key_prefix(group, experiment)}density"
+
+
+def _beyond(
+    group: Group, experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
+) -> list[str]:
+    """The training data's side of the loss, and what the loss costs."""
+    blocks = fit.section(group, outcomes)
+    if blocks:
+        blocks = ["## Training and validation", *blocks]
+        for panel in panels(group, experiment):
+            blocks += _image(
+                charts, f"fit_{panel.key}", f"{panel.title}: loss on the training part, and its gap"
+            )
+    priced = cost.section(group, outcomes)
+    if priced:
+        blocks += ["## Cost", *priced]
+        blocks += _image(charts, "cost", "Validation loss against training FLOPs and time")
+    return blocks
 
 
 def _analysis(group: Group, outcomes: Outcomes, checks: list[Repeat]) -> list[str]:

@@ -11,7 +11,8 @@ from pyllmc.report.panels import groups
 # Settings that cannot change a dense run's numbers.
 _WITHOUT_EFFECT = {
     "fc1_bandwidth", "fc2_bandwidth", "mask_init", "threads",
-    "sample_every", "sample_length", "checkpoint_every",
+    "sample_every", "sample_length", "checkpoint_every", "pattern", "mask_seed",
+    "train_eval_batches",
 }  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def dense_repeats(experiment: Experiment) -> list[tuple[Arm, Arm]]:
         for arm in group.arms
         if not arm.sparse
         and not group.baseline.sparse
+        and not arm.mlp.shape
         and _effective(arm) == _effective(group.baseline)
         and arm.data == group.baseline.data
     ]

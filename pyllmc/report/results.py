@@ -9,7 +9,7 @@ from pyllmc.report import markdown as md
 from pyllmc.report.comparisons import Family
 from pyllmc.report.inputs import Arm, Experiment, Published
 from pyllmc.report.outcomes import Outcome, Outcomes, State
-from pyllmc.report.panels import Group, Panel, bandwidth_text, distinct_labels
+from pyllmc.report.panels import Group, Panel, distinct_labels, mlp_text
 from pyllmc.report.verdicts import verdict_text
 
 # A longer table is thinned; `pyllmc parse` has every row.
@@ -56,7 +56,7 @@ def summary(
         rows.append(
             [
                 labels[arm.name],
-                bandwidth_text(arm),
+                mlp_text(arm),
                 md.percent(arm.density),
                 md.mean_sd(final, seeds),
                 *([md.interval(final)] if seeds > 1 else []),

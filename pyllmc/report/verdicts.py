@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
-from pyllmc.report.comparisons import POWER, TOO_WIDE, Comparison, Family, Verdict
+from pyllmc.report.comparisons import POWER, Comparison, Family, Verdict
 from pyllmc.report.inputs import Experiment
 
 
@@ -15,11 +15,11 @@ def verdict_text(compared: Comparison | None) -> str:
         return "-"
     if compared.half_width is not None:
         return compared.verdict.value
-    parts = [f"worse in {compared.worse} of {compared.seeds} seeds"]
+    parts = [f"worse in {compared.worse}, better in {compared.better} of {compared.seeds} seeds"]
     if compared.diverged:
         parts.append(f"diverged in {compared.diverged}")
     if compared.other_diverged:
-        parts.append(f"what it is compared with in {compared.other_diverged}")
+        parts.append(f"what it is compared with diverged in {compared.other_diverged}")
     return f"{compared.verdict.value} (by count: {', '.join(parts)})"
 
 
@@ -42,14 +42,22 @@ def headline(family: Family | None, labels: Mapping[str, str], baseline: str) ->
     return [text]
 
 
-def method(family: Family | None, experiment: Experiment, labels: Mapping[str, str]) -> list[str]:
+def method(
+    family: Family | None,
+    experiment: Experiment,
+    labels: Mapping[str, str],
+    what: str | None = None,
+) -> list[str]:
     """The paragraph under a table of comparisons: how its numbers were made, what they assume and
-    what the design could have shown."""
+    what the design could have shown. `what` names the differences of a later table, for which the
+    basics are not told again."""
     if experiment.one_seed:
         return []
     if family is None:
         return ["No seed has both the baseline and another run, so no difference could be judged."]
     m, found = len(family.comparisons), family.intervals
+    if what is not None:
+        return [_briefly(family, what)]
     parts = [
         "Final val loss: mean ± sample standard deviation over n seeds, with the t-based 95 % "
         "interval of the mean."
@@ -82,19 +90,33 @@ def method(family: Family | None, experiment: Experiment, labels: Mapping[str, s
     wide = [labels[name] for name, c in family.comparisons.items() if c.own_spread]
     if wide:
         parts.append(
-            f"{md.listed(wide)}: the spread over the seeds is more than {TOO_WIDE:g} times "
-            f"what the model says of all, so the ± is that run's own (paired t at 0.05/{m})."
+            f"{md.listed(wide)}: that run's losses, or those it is compared with, vary more over "
+            f"the seeds than the others' (F tests at 5 % over all), so the ± is its own (paired t "
+            f"at 0.05/{m})."
         )
     if any(c.half_width is None for c in family.comparisons.values()):
         parts.append(
             "A diverged run counts as infinitely bad: its differences have no mean and no "
-            "interval, and are judged by the number of seeds in which they are above 0 "
+            "interval, and are judged by the numbers of seeds in which they are above and below 0 "
             f"(two-sided sign test at 0.05/{m}; with {family.seeds} seeds the smallest "
             f"possible p is {2 * 0.5**family.seeds:.3g})."
         )
     if experiment.seeds and family.seeds <= 3:
         parts.append(_weak(family))
     return [" ".join(part for part in parts if part)]
+
+
+def _briefly(family: Family, what: str) -> str:
+    found = family.intervals
+    if found is None:
+        return f"{what}: no interval could be made; verdicts count seeds (sign test)."
+    return (
+        f"{what}: as under the summary, simultaneous at {100 * found.level:.4g} % over the "
+        f"{len(found.estimates)} of this table (residual standard deviation "
+        f"{found.residual_sd:.4f} nats on {found.df} degrees of freedom, critical value "
+        f"{found.critical:.3f}; smallest difference that could have been shown "
+        f"{family.smallest_shown:.4f} nats, with {100 * POWER:g} % power {family.detectable:.4f})."
+    )
 
 
 def _weak(family: Family) -> str:

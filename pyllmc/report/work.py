@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyllmc.report.inputs import Arm, Experiment
 
 
-def forward_share(experiment: Experiment, dropped: int) -> float:
+def forward_share(experiment: Experiment, dropped: float) -> float:
     """Multiply-adds of a forward pass without `dropped` weights a layer, as a share of all.
 
     A token needs 12 C² a layer in the linear layers, (T + 1) C a layer in causal attention (scores
@@ -18,9 +18,11 @@ def forward_share(experiment: Experiment, dropped: int) -> float:
 
 
 def arm_share(experiment: Experiment, arm: Arm) -> float:
-    """`forward_share` of an arm's bands."""
-    dropped = sum(band.total - band.kept for band in arm.bands.values())
-    return forward_share(experiment, dropped)
+    """`forward_share` of an arm's MLPs."""
+    shape = experiment.architecture
+    return forward_share(
+        experiment, 8 * shape["channels"] ** 2 - arm.mlp.weights / shape["num_layers"]
+    )
 
 
 def _sequence_length(experiment: Experiment) -> int:

@@ -67,7 +67,11 @@ def test_a_runs_own_data_replace_the_common_and_their_test_split(tmp_path: Path)
         ("val_every = 3", "mask_init = 2", "mask_init is 2; it must be from 0 to 1"),
         ("fc1_bandwidth = 16", "fc1_bandwidth = -1", "[[run]] fc1_bw16 fc1_bandwidth is -1"),
         ("fc1_bandwidth = 16", "fc1_bandwith = 16", "did you mean fc1_bandwidth"),
-        ("sequence_length = 16", "sequence_length = 33", "sequence_length 33, more than [model]"),
+        (
+            "sequence_length = 16",
+            "sequence_length = 33",
+            "sequence_length is 33, more than [model]",
+        ),
         ('name = "fc1_bw16"', 'name = "dense"', "name 'dense' is used twice"),
         ('name = "fc1_bw16"', 'name = "DENSE"', "name 'DENSE' is used twice"),
         ('name = "fc1_bw16"', 'name = "../x"', "name is '../x'"),

@@ -19,12 +19,12 @@ def test_settings_are_the_programs_options_with_its_defaults(programs: SimpleNam
                                check=True).stdout  # fmt: skip
     for setting in SETTINGS.values():
         option = "--" + setting.name.replace("_", "-")
-        line = re.search(rf"^  (.*, )?{option} [NX] .*\[(.+)\]$", help_text, re.MULTILINE)
+        line = re.search(rf"^  (.*, )?{option} (?:N|X|NAME) .*\[(.+)\]$", help_text, re.MULTILINE)
         assert line, f"{option} is not an option"
         if setting.short:
             assert setting.short in line[0].split(option)[0]
         if setting.default is not None and not setting.required:
-            assert float(line[2]) == setting.default, option
+            assert setting.kind(line[2]) == setting.default, option
 
 
 def test_two_cells_that_are_both_dense_repeat_each_other_bit_for_bit(

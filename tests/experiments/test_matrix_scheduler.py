@@ -117,6 +117,17 @@ def test_unfinished_run_of_another_configuration_is_refused(lab: Lab) -> None:
     assert "--resume" not in config(lab, "dense")["command"]
 
 
+def test_run_begun_by_another_build_starts_anew_when_asked(lab: Lab) -> None:
+    lab.plan(dense="fail")
+    lab.run("--only", "dense")
+    lab.plan()
+    assert "run " not in lab.run("--dry-run", "--only", "dense", "--rerun-changed").stdout
+    lab.program.write_text(lab.program.read_text() + "\n")
+    assert lab.run("--only", "dense").exit_code == 1
+    assert lab.run("--only", "dense", "--rerun-changed").exit_code == 0
+    assert "--resume" not in config(lab, "dense")["command"]
+
+
 def test_rerun_stopped_before_it_began_still_builds_on_nothing(lab: Lab) -> None:
     lab.run()
     lab.plan(dense="slow")

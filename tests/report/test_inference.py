@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pyllmc.report.comparisons import Verdict, judge_count, judge_interval
-from pyllmc.report.inference import Fit, critical_value, fit, intervals
+from pyllmc.report.inference import Fit, critical_value, fit, intervals, unsteady_arms
 
 
 def equal(m: int, correlation: float = 0.5) -> np.ndarray:
@@ -165,3 +165,21 @@ def test_verdict_of_a_count_is_a_sign_test() -> None:
     assert judge_count(5, 0, 0.05) is Verdict.NOT_SHOWN
     assert judge_count(6, 0, 0.05 / 2) is Verdict.NOT_SHOWN
     assert judge_count(0, 0, 0.05) is Verdict.NOT_SHOWN
+
+
+def test_an_arm_that_varies_more_than_the_others_is_found() -> None:
+    rng = np.random.default_rng(4)
+    found: list[set[str]] = []
+    for spread in (1.0, 6.0):
+        scale = np.ones(6)
+        scale[2] = spread
+        for _ in range(400):
+            losses = rng.normal(size=5) * 9 + rng.normal(size=(6, 5)) * scale[:, None]
+            found.append(unsteady_arms(table(losses), 0.05))
+    alike, wild = found[:400], found[400:]
+    assert sum(map(bool, alike)) / 400 == pytest.approx(0.05, abs=0.035)
+    assert sum("arm2" in arms for arms in wild) > 360
+
+
+def test_two_arms_cannot_be_told_apart_by_their_spread() -> None:
+    assert unsteady_arms(table(np.array([[1.0, 2.0, 9.0], [1.0, 2.0, 3.0]])), 0.05) == set()

@@ -6,7 +6,7 @@
   const system = matchMedia("(prefers-color-scheme: dark)");
   const config = {
     displaylogo: false,
-    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
   };
   const hidden = new Set();
   const views = {};
@@ -23,7 +23,9 @@
   function painted(trace) {
     const meta = trace.meta;
     const own = colour(meta.colour < 0 ? "base" : `c${meta.colour}`);
-    const copy = { ...trace, hoverlabel: { namelength: -1 } };
+    const copy = { ...trace };
+    // The name stands in the label: the box of its own beside it knows no theme.
+    if (trace.hovertemplate) copy.hovertemplate = `%{fullData.name}<br>${trace.hovertemplate}<extra></extra>`;
     if (meta.band) {
       copy.fillcolor = translucent(own, 0.16);
       copy.line = { width: 0, color: own };

@@ -9,13 +9,13 @@ from importlib.resources import files
 from typing import Any
 
 from pyllmc.report import markdown as md
-from pyllmc.report.html.charts import Chart, Charts, metas
+from pyllmc.report.html.chart import Chart, Source
+from pyllmc.report.html.charts import all_charts
 from pyllmc.report.html.inputs import Evidence, Weights
 from pyllmc.report.html.readme_parts import readme_parts
 from pyllmc.report.html.records import run_records
 from pyllmc.report.html.tables import table, text
 from pyllmc.report.outcomes import Outcomes
-from pyllmc.report.panels import distinct_labels, groups
 
 # The page may run what it holds and show it, and may load nothing from anywhere.
 _POLICY = (
@@ -29,7 +29,8 @@ def page(outcomes: Outcomes, evidence: Evidence, readme: str, plotly: str) -> st
 
     The same arguments give the same text.
     """
-    charts = Charts(outcomes, evidence.cells).all()
+    source = Source(outcomes, evidence.cells)
+    charts = all_charts(source)
     shown = [weights for weights in evidence.weights if weights.maps]
     data = {
         "charts": [
@@ -49,9 +50,9 @@ def page(outcomes: Outcomes, evidence: Evidence, readme: str, plotly: str) -> st
             '<header class="top"><button id="theme" type="button">Dark theme</button></header>',
             f"<main>\n{first}",
             "<h2>Charts</h2>",
-            _picker(outcomes),
+            _picker(source),
             *map(_section, charts),
-            _weights(outcomes, evidence.weights, shown),
+            _weights(source, evidence.weights, shown),
             rest,
             run_records(outcomes, evidence.cells),
             "<footer>Written by <code>pyllmc report</code>; the next one replaces it. Everything "
@@ -73,11 +74,11 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def _picker(outcomes: Outcomes) -> str:
-    experiment = outcomes.experiment
-    labels = distinct_labels(experiment.arms)
-    looks = metas(experiment.arms, {group.baseline.name for group in groups(experiment)})
-    chips = "".join(_chip(arm.name, labels[arm.name], looks[arm.name]) for arm in experiment.arms)
+def _picker(source: Source) -> str:
+    chips = "".join(
+        _chip(arm.name, source.labels[arm.name], source.looks[arm.name])
+        for arm in source.experiment.arms
+    )
     return (
         '<div id="picker" role="group" aria-label="Runs shown in the charts">'
         '<button type="button" id="pick-all">All</button>'
@@ -111,8 +112,8 @@ def _section(chart: Chart) -> str:
     )
 
 
-def _weights(outcomes: Outcomes, every: Sequence[Weights], shown: Sequence[Weights]) -> str:
-    labels = distinct_labels(outcomes.experiment.arms)
+def _weights(source: Source, every: Sequence[Weights], shown: Sequence[Weights]) -> str:
+    labels = source.labels
     problems = [w for w in every if w.problem]
     if not shown and not problems:
         return ""

@@ -60,12 +60,18 @@ def _facts(outcome: Outcome, cell: Cell | None) -> dict[str, str]:
     """Everything known about a run by a dotted name."""
     found = {"log": outcome.trial.log}
     for head, values in (
-        ("", cell.record if cell else {}),
+        ("", _unfolded(cell.record) if cell else {}),
         ("state", cell.state if cell else {}),
         ("run's own settings", outcome.trial.settings),
     ):
         found.update(_flat(head, values))
     return found
+
+
+def _unfolded(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections of the configuration beside the other facts."""
+    rest = {key: value for key, value in record.items() if key != "configuration"}
+    return {**(record.get("configuration") or {}), **rest}
 
 
 def _flat(head: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -103,6 +103,16 @@ def test_training_losses_are_one_click_away(page: Page) -> None:
     assert max(len(trace["x"]) for trace in shown) > before
 
 
+def test_double_click_shows_the_first_losses_too(page: Page) -> None:
+    def top() -> float:
+        return page.evaluate("document.getElementById('chart-loss')._fullLayout.yaxis.range[1]")
+
+    page.get_by_role("button", name="Validation").click()
+    assert top() < 5.9
+    page.locator("#chart-loss .nsewdrag").dblclick()
+    page.wait_for_function("document.getElementById('chart-loss')._fullLayout.yaxis.range[1] > 6")
+
+
 def test_theme_follows_the_system_and_the_button(page: Page) -> None:
     def background() -> str:
         return page.evaluate("getComputedStyle(document.body).backgroundColor")

@@ -1,0 +1,147 @@
+"""Charts of the loss against something other than steps and density; drawn like the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+
+from pyllmc.report.cost import against_flops, against_time, differs
+from pyllmc.report.drawing import (
+    MARKERS,
+    PALETTE,
+    after_start,
+    curve,
+    figure_of,
+    legend,
+    plain,
+    spread_note,
+    styles_of,
+)
+from pyllmc.report.fit import gap_curve, subset_curve
+from pyllmc.report.outcomes import Outcomes
+from pyllmc.report.panels import Group, Panel, distinct_labels
+from pyllmc.report.rates import Tuning
+
+
+def fit_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes] | None:
+    """Loss on the fixed part of the training data by step, and beside it the gap to validation;
+    None where no run logged it."""
+    arms = (panel.baseline, *panel.arms)
+    losses = {arm.name: subset_curve(outcomes, arm.name) for arm in arms}
+    if not any(losses[arm.name] for arm in panel.arms):
+        return None
+    labels = distinct_labels(arms)
+    with figure_of(3.7) as (figure, done):
+        left, right = figure.subplots(1, 2, sharex=True)
+        gaps = {arm.name: gap_curve(outcomes, arm.name) for arm in arms}
+        styles = styles_of(panel)
+        handles = [curve(left, losses[a.name], s) for a, s in zip(arms, styles, strict=True)]
+        for arm, style in zip(arms, styles, strict=True):
+            curve(right, gaps[arm.name], style)
+        after_start(left, list(losses.values()), around_zero=False)
+        after_start(right, list(gaps.values()), around_zero=True)
+        right.axhline(0, color="#888888", linewidth=1, zorder=1.5)
+        spread_note(right, outcomes, "mean and range")
+        left.set_ylabel("loss on the training part (nats a token)")
+        right.set_ylabel("validation − training part (nats)")
+        for axes in (left, right):
+            axes.set_xlabel("step")
+            axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
+        legend(figure, handles, [plain(labels[arm.name]) for arm in arms])
+    return done
+
+
+def cost_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
+    """Validation loss against executed training FLOPs and against seconds of training, each where
+    the runs differ in it; None where neither does."""
+    arms = (group.baseline, *group.arms)
+    labels = distinct_labels(arms)
+    flops = {a.name: against_flops(outcomes.experiment, outcomes, a) for a in arms}
+    seconds = {a.name: against_time(outcomes, a) for a in arms}
+    shown = [
+        (what, curves)
+        for what, curves in (
+            ("executed training FLOPs", flops), ("seconds of training", seconds),
+        )
+        if differs(curves)
+    ]  # fmt: skip
+    if not shown:
+        return None
+    with figure_of(4.2) as (figure, done):
+        handles, names = [], []
+        for i, axes in enumerate(figure.subplots(1, len(shown), squeeze=False)[0]):
+            what, curves = shown[i]
+            for j, arm in enumerate(arms):
+                points = curves[arm.name]
+                if not points:
+                    continue
+                # More arms than colours: the line's style tells the rounds apart.
+                colour = "black" if j == 0 else PALETTE[(j - 1) % len(PALETTE)]
+                line = ("-", "--", ":")[(j - 1) // len(PALETTE) % 3] if j else "-"
+                (handle,) = axes.plot(
+                    list(points), list(points.values()), color=colour, linestyle=line,
+                    marker="" if j == 0 else MARKERS[(j - 1) % len(MARKERS)],
+                    markevery=max(1, len(points) // 12),
+                )  # fmt: skip
+                if plain(labels[arm.name]) not in names:
+                    handles.append(handle)
+                    names.append(plain(labels[arm.name]))
+            _fit_y(axes, curves)
+            axes.set_xlabel(what)
+            axes.set_xlim(left=0)
+            axes.set_ylabel("validation loss (nats a token)")
+            spread_note(axes, outcomes, "mean")
+        legend(figure, handles, names)
+    return done
+
+
+def rate_chart(found: Tuning | None, outcomes: Outcomes) -> dict[str, bytes] | None:
+    """Final validation loss against the learning rate, a line a configuration."""
+    if found is None:
+        return None
+    everyone = (found.baseline, *(t.configuration for t in found.others), *found.unfinished)
+    with figure_of(4.2) as (figure, done):
+        axes = figure.subplots()
+        handles, names = [], []
+        for j, configuration in enumerate(everyone):
+            points = {
+                rate: final
+                for rate, arm in configuration.arms.items()
+                if (final := outcomes.final(arm.name)) is not None
+            }
+            if not points:
+                continue
+            errors = [final.sd or 0.0 for final in points.values()]
+            handles.append(
+                axes.errorbar(
+                    list(points), [final.mean for final in points.values()],
+                    yerr=errors if any(errors) else None, capsize=3,
+                    color="black" if j == 0 else PALETTE[(j - 1) % len(PALETTE)],
+                    marker="D" if j == 0 else MARKERS[(j - 1) % len(MARKERS)],
+                    zorder=3 if j == 0 else 2,
+                )
+            )  # fmt: skip
+            names.append(plain(configuration.label))
+        axes.set_xscale("log")
+        axes.set_xticks(found.rates)
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:g}"))
+        axes.set_xlabel("learning rate")
+        axes.set_ylabel("final validation loss (nats a token)")
+        spread_note(axes, outcomes, "mean and standard deviation")
+        legend(figure, handles, names)
+    return done
+
+
+def _fit_y(axes: Axes, curves: Mapping[str, Mapping[float, float]]) -> None:
+    """Leaves out the first validation, which dwarfs every difference."""
+    values = [
+        loss for curve in curves.values() for loss in list(curve.values())[1:]
+        if math.isfinite(loss)
+    ]  # fmt: skip
+    if values:
+        margin = 0.06 * (max(values) - min(values)) or 0.01
+        axes.set_ylim(min(values) - margin, max(values) + margin)

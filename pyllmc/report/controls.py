@@ -1,0 +1,302 @@
+"""What a band is compared with so that it means something: the same number of entries elsewhere,
+the same number of weights in a dense MLP, and the same model under other names (A/A)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pyllmc.report import markdown as md
+from pyllmc.report.comparisons import Comparison, Family, Verdict, compare, final_value
+from pyllmc.report.inference import Weights
+from pyllmc.report.inputs import Arm
+from pyllmc.report.outcomes import Outcomes
+from pyllmc.report.panels import Group, distinct_labels
+from pyllmc.report.verdicts import method, verdict_text
+
+# How far apart two numbers of weights may be and still count as equal.
+EQUAL_WEIGHTS = 0.05
+_AA = "band-permuted-hidden"
+
+_QUESTIONS: Mapping[str, tuple[str, Mapping[Verdict, str]]] = {
+    "random": (
+        "Is the band better than random places at equal density?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No, random places are better: the band is shown worse",
+            Verdict.NOT_SHOWN: "Not shown: nothing here says that the band's places matter",
+        },
+    ),
+    "block": (
+        "Is the band better than blocks at equal density?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No, blocks are better: the band is shown worse",
+            Verdict.NOT_SHOWN: "Not shown",
+        },
+    ),
+    "narrower": (
+        "Is the band better than a smaller dense MLP with as many weights?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No, the smaller dense MLP is better: the band is shown worse",
+            Verdict.NOT_SHOWN: "Not shown: a smaller dense MLP may do as well",
+        },
+    ),
+    "low-rank": (
+        "Is the band better than a low-rank MLP with as many weights?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No, the low-rank MLP is better: the band is shown worse",
+            Verdict.NOT_SHOWN: "Not shown",
+        },
+    ),
+    "band-permuted-residual": (
+        "Is locality what matters (the band against itself behind shuffled residual channels)?",
+        {
+            Verdict.BETTER: "Yes: breaking the locality is shown to cost",
+            Verdict.WORSE: "No: without its locality the band is shown to be better",
+            Verdict.NOT_SHOWN: "Not shown: breaking the locality made no difference that counts",
+        },
+    ),
+    "wider": (
+        "Is a wider MLP with a band better than the dense one with as many weights?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No: shown worse",
+            Verdict.NOT_SHOWN: "Not shown",
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Control:
+    """One band and what it is set against: `others` are several draws of one thing."""
+
+    question: str
+    band: Arm
+    others: tuple[Arm, ...]
+
+    @property
+    def key(self) -> str:
+        """Names the comparison in its family."""
+        return f"{self.question} {self.band.name}"
+
+    @property
+    def weights(self) -> Weights:
+        """The band's loss minus the mean of the others'."""
+        return {self.band.name: 1.0, **{a.name: -1.0 / len(self.others) for a in self.others}}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """The controls of a group, judged. `relabelled` are the A/A comparisons, a family apart."""
+
+    found: tuple[Control, ...]
+    family: Family | None
+    relabelled: tuple[Control, ...]
+    aa: Family | None
+    plain: Mapping[str, float]
+
+    def compared(self, control: Control) -> Comparison | None:
+        """The judged difference, None with one seed."""
+        family = self.aa if control.question == _AA else self.family
+        return family.comparisons.get(control.key) if family else None
+
+    @property
+    def broken(self) -> list[Control]:
+        """A/A comparisons that show an effect, where there can be none."""
+        none = (Verdict.NOT_SHOWN, Verdict.AS_GOOD)
+        return [
+            control
+            for control in self.relabelled
+            if (compared := self.compared(control)) is not None and compared.verdict not in none
+        ]
+
+
+def controls(group: Group, outcomes: Outcomes) -> Controls | None:
+    """None where the group has no control."""
+    found: list[Control] = []
+    relabelled: list[Control] = []
+    for band in group.arms:
+        if not (band.sparse and band.mlp.pattern == "band"):
+            continue
+        if band.mlp.shape == "wider" and _equal_weights(band, group.baseline):
+            found.append(Control("wider", band, (group.baseline,)))
+        if band.mlp.shape:
+            continue
+        for question in ("random", "block", "band-permuted-residual", _AA):
+            others = tuple(
+                a
+                for a in group.arms
+                if a.mlp.pattern == question and a.sparse and not a.mlp.shape
+                and _bandwidths(a) == _bandwidths(band)
+            )  # fmt: skip
+            if others:
+                (relabelled if question == _AA else found).append(Control(question, band, others))
+        for question in ("narrower", "low-rank"):
+            others = tuple(
+                a
+                for a in group.arms
+                if a.mlp.shape == question and not a.sparse and _equal_weights(a, band)
+            )
+            if others:
+                found.append(Control(question, band, others))
+    if not found and not relabelled:
+        return None
+    order = list(_QUESTIONS)
+    found.sort(key=lambda control: order.index(control.question))
+    value = final_value(outcomes, group.baseline.name)
+    return Controls(
+        tuple(found),
+        compare(outcomes, {c.key: c.weights for c in found}, value),
+        tuple(relabelled),
+        compare(outcomes, {c.key: c.weights for c in relabelled}, value),
+        {c.key: gap for c in (*found, *relabelled) if (gap := _plain(c, outcomes)) is not None},
+    )
+
+
+def section(made: Controls | None, group: Group, outcomes: Outcomes) -> list[str]:
+    """The questions, their comparisons and answers, and the A/A check."""
+    if made is None:
+        return []
+    seeds = len(outcomes.experiment.seeds)
+    labels = distinct_labels((group.baseline, *group.arms))
+    blocks = ["## Controls"]
+    if made.found:
+        rows = [
+            [
+                _QUESTIONS[c.question][0],
+                labels[c.band.name],
+                " and ".join(labels[a.name] for a in c.others),
+                _size(c),
+                *_difference(c, made, seeds),
+            ]
+            for c in made.found
+        ]
+        header = ["Question", "Band", "Against", "MLP weights", "Δ (nats)"]
+        blocks += [
+            "Δ is the band's final validation loss minus the control's (several draws: their "
+            "mean). Below 0 the band is better.",
+            md.table([*header, *(["Verdict"] if seeds > 1 else [])], rows),
+        ]
+        if made.family is not None:
+            names = {c.key: labels[c.band.name] for c in made.found}
+            blocks += method(made.family, outcomes.experiment, names, what="Δ of the controls")
+        blocks.append(md.bullets(answers(made, group, seeds)))
+    if made.relabelled:
+        blocks += ["### The same model under other names (A/A)", _aa_intro(made)]
+        rows = [
+            [
+                labels[c.band.name],
+                " and ".join(labels[a.name] for a in c.others),
+                *_difference(c, made, seeds),
+            ]
+            for c in made.relabelled
+        ]
+        header = ["Band", "Relabelled", "Δ (nats)", *(["Verdict"] if seeds > 1 else [])]
+        blocks.append(md.table(header, rows))
+        blocks.append(_aa_verdict(made, seeds))
+    return blocks
+
+
+def answers(made: Controls | None, group: Group, seeds: int) -> list[str]:
+    """One sentence a question. With one seed they describe the runs."""
+    if made is None:
+        return []
+    labels = {k: md.escape(v) for k, v in distinct_labels((group.baseline, *group.arms)).items()}
+    lines = []
+    for question in dict.fromkeys(c.question for c in made.found):
+        parts = []
+        for control in (c for c in made.found if c.question == question):
+            text = _answer(control, made)
+            if text:
+                parts.append(f"{labels[control.band.name]}: {text}")
+        if parts:
+            scope = " (one seed: these runs only)" if seeds < 2 else ""
+            lines.append(f"{_QUESTIONS[question][0]}{scope} {'; '.join(parts)}.")
+    return lines
+
+
+def alarm(made: Controls | None, group: Group) -> list[str]:
+    """The banner over a report whose A/A comparison shows an effect."""
+    if made is None or not made.broken:
+        return []
+    labels = distinct_labels((group.baseline, *group.arms))
+    names = md.listed([md.escape(labels[c.others[0].name]) for c in made.broken])
+    return [
+        f"**The method or the runs are broken: {names} only renames the hidden units, and yet an "
+        "effect is found (see [Controls](#controls)).** One report in twenty would say so by "
+        "chance; until it is explained, no verdict here can be trusted."
+    ]
+
+
+def _answer(control: Control, made: Controls) -> str:
+    compared = made.compared(control)
+    if compared is None:
+        gap = made.plain.get(control.key)
+        if gap is None:
+            return ""
+        side = "lower" if gap < 0 else "higher"
+        return "equal" if gap == 0 else f"the band ends {abs(gap):.4f} nats {side}"
+    verdict = {
+        Verdict.WORSE_WITHIN: Verdict.WORSE,
+        Verdict.AS_GOOD: Verdict.NOT_SHOWN,
+    }.get(compared.verdict, compared.verdict)
+    text = _QUESTIONS[control.question][1][verdict]
+    if compared.verdict is Verdict.AS_GOOD:
+        return f"Neither: {compared.verdict}"
+    if compared.half_width is None:
+        return f"{text} ({verdict_text(compared)})"
+    return f"{text} ({md.nats(compared.nats, compared.half_width)} nats)"
+
+
+def _aa_intro(made: Controls) -> str:
+    return (
+        "Under random initialization a band whose hidden units are renamed is the same model: any "
+        "difference is noise. If the method above found one, it or the runs would be broken."
+    )
+
+
+def _aa_verdict(made: Controls, seeds: int) -> str:
+    if seeds < 2:
+        return (
+            "One seed: the difference is one draw of the noise between runs that are alike, and no "
+            "measure of it."
+        )
+    if made.broken:
+        return (
+            "**The method or the runs are broken: an effect was found where there is none.** (By "
+            "chance this happens in one report of twenty.) No verdict of this report can be "
+            "trusted until it is explained."
+        )
+    return "No effect is found, as it must be."
+
+
+def _difference(control: Control, made: Controls, seeds: int) -> list[str]:
+    compared = made.compared(control)
+    if compared is None:
+        plain = md.nats(made.plain.get(control.key))
+        return [plain, *(["-"] if seeds > 1 else [])]
+    return [md.nats(compared.nats, compared.half_width), verdict_text(compared)]
+
+
+def _plain(control: Control, outcomes: Outcomes) -> float | None:
+    rows = outcomes.paired(control.band.name, *(a.name for a in control.others))
+    if not rows:
+        return None
+    return sum(row[0] - sum(row[1:]) / len(control.others) for row in rows) / len(rows)
+
+
+def _size(control: Control) -> str:
+    sizes = [control.band.mlp.weights, *(a.mlp.weights for a in control.others)]
+    return " / ".join(dict.fromkeys(f"{size:,}" for size in sizes))
+
+
+def _bandwidths(arm: Arm) -> Sequence[tuple[str, object]]:
+    return [(name, band.bandwidth) for name, band in arm.bands.items()]
+
+
+def _equal_weights(one: Arm, other: Arm) -> bool:
+    return abs(one.mlp.weights - other.mlp.weights) <= EQUAL_WEIGHTS * other.mlp.weights
