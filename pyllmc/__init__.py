@@ -25,3 +25,6 @@ def _name_openblas() -> None:
 
 
 _name_openblas()
+
+# The core's threads sleep between parallel loops instead of spinning; read when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")

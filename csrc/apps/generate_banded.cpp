@@ -172,5 +172,5 @@ int generate(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return pyllmc::run_program("generate_banded", [&] { return generate(argc, argv); });
+  return pyllmc::run_program("generate_banded", argv, [&] { return generate(argc, argv); });
 }

@@ -9,8 +9,9 @@
 
 namespace pyllmc {
 
-// Runs `body`; an Error becomes "<program>: <sentence>" on stderr and its exit code.
-int run_program(const char* program, const std::function<int()>& body);
+// Runs `body`; an Error becomes "<program>: <sentence>" on stderr and its exit code. Starts the
+// program anew, once, with OMP_WAIT_POLICY=passive if the environment has no word on waiting.
+int run_program(const char* program, char** argv, const std::function<int()>& body);
 
 // The text with U+FFFD for control characters other than newline and tab: an untrained model draws
 // any byte, and some of them steer a terminal.

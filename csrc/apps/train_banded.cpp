@@ -159,5 +159,5 @@ int train(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  return pyllmc::run_program("train_banded", [&] { return train(argc, argv); });
+  return pyllmc::run_program("train_banded", argv, [&] { return train(argc, argv); });
 }
