@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import band, compare, gelu, linear
+from oracle import band, bf16, compare, gelu, linear
 
 from pyllmc._core import Pattern, ops
 from pyllmc.errors import UsageError
@@ -16,13 +16,6 @@ EDGES = {
 }
 # Few rows (other products), and one off the edges of row tiles, row blocks and chunks.
 ROWS = [1, 2, 3, 4, 5, 11, 12, 13, 191, 192, 193, 255, 256, 257]
-
-
-def bf16(x):
-    """The nearest bf16, ties to even, as float64."""
-    bits = np.asarray(x, dtype=np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 class Case:
@@ -48,7 +41,7 @@ class Case:
         return self.distance <= bandwidth * self.C
 
     def operand(self, x, packed=True):
-        return bf16(x) if self.rounds and packed else x.astype(np.float64)
+        return bf16.rounded(x) if self.rounds and packed else x.astype(np.float64)
 
     def check_forward(self, bandwidth, threads=1):
         packed = self.M > 4
