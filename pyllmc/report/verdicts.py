@@ -31,7 +31,10 @@ def headline(family: Family | None, labels: Mapping[str, str], baseline: str) ->
     for verdict in Verdict:
         names = family.having(verdict)
         if names:
-            parts.append(f"{verdict.value}: {md.listed([labels[name] for name in names])}")
+            shown = [labels[name] for name in names]
+            if any("," in label for label in shown):
+                shown = [f"“{label}”" for label in shown]
+            parts.append(f"{verdict.value}: {md.listed(shown)}")
     text = f"Over {family.seeds} seeds, against {baseline}: {'; '.join(parts)}."
     if family.smallest_shown is not None:
         text += (
