@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -56,7 +56,8 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
                 speeds.get(key),
                 memory.get(key),
                 (read_json(folder / "config.json") if here else None) or {},
-                (read_json(folder / "state.json") if here else None) or {},
+                state := (read_json(folder / "state.json") if here else None) or {},
+                _earlier(folder, int(state.get("attempt") or 0)),
             )
         )
     weights: dict[str, Weights] = {}
@@ -65,6 +66,14 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
             weights[cell.run.name] = found
     names = [run.name for run in matrix.runs if run.name in weights]
     return Evidence(tuple(cells), tuple(weights[name] for name in names))
+
+
+def _earlier(folder: Path, attempt: int) -> tuple[dict[str, Any], ...]:
+    """How the attempts before the last one ended."""
+    from pyllmc.experiments.state import read_json
+
+    found = (read_json(folder / "attempts" / str(n) / "state.json") for n in range(1, attempt))
+    return tuple(state for state in found if state is not None)
 
 
 def _speeds(experiment: Experiment) -> dict[tuple[str, int | None], float]:

@@ -161,6 +161,18 @@ def test_every_run_tells_its_command_and_commit(text: str) -> None:
     assert "-a &lt;/script&gt;\n+b" in records
 
 
+def test_every_attempt_is_told(text: str) -> None:
+    records = text.split("<h2>Every run</h2>", 1)[1]
+    dense = records.split("</details>", 1)[0]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", dense.split("</tbody>", 1)[0])
+    told = [re.findall(r">([^<>]+)</td>", row) for row in rows]
+    first, second = told[:2]
+    assert first[:4] == ["1", "1", "preempted", "700"]
+    assert second[:4] == ["1", "2", "done", "3000"]
+    assert told[0][-1] == "runner killed"
+    assert len(told) == 6
+
+
 def test_checkpoint_that_cannot_be_read_is_named(text: str) -> None:
     assert re.search(r"Diverges, seed 2: no picture, ckpt_boom_s2.bin has 16 bytes", text)
 
