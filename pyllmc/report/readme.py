@@ -25,14 +25,17 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
     families = {group.baseline.name: family_of(group, outcomes) for group in found}
-    control = controls.controls(found[0], outcomes)
     tuned = tuning(experiment, outcomes)
+    control, compared = controls.controls(found[0], outcomes), "final validation loss"
+    if tuned is not None:
+        value, compared = tuned.value(outcomes), tuned.what
+        control = controls.controls(tuned.group, outcomes, value, tuned=True)
     short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
     short += rates.findings(tuned, len(experiment.seeds))
-    short += controls.answers(control, found[0], len(experiment.seeds))
+    short += controls.answers(control, len(experiment.seeds))
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
-    blocks += [f"> {line}" for line in controls.alarm(control, found[0])]
+    blocks += [f"> {line}" for line in controls.alarm(control)]
     blocks += [experiment.description]
     if experiment.questions:
         blocks += ["Questions:", md.bullets(experiment.questions)]
@@ -51,7 +54,7 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     blocks += rates.section(tuned, experiment, outcomes)
     if tuned is not None:
         blocks += _image(charts, "learning_rate", "Final loss against learning rate")
-    blocks += controls.section(control, found[0], outcomes)
+    blocks += controls.section(control, outcomes, compared)
     blocks += _analysis(found[0], outcomes, checks)
     blocks += _beyond(found[0], experiment, outcomes, charts)
     blocks += findings.expectations(experiment, outcomes)
