@@ -2,11 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cinttypes>
 #include <cstdio>
+#include <functional>
 
 #include "apps/program.h"
 #include "core/gemm.h"
+#include "core/text.h"
 
 namespace pyllmc {
 namespace {
@@ -48,38 +51,53 @@ std::string clock_text(double seconds) {
   return text;
 }
 
-const char* sparsity_mode(const TrainSettings& s) {
-  if (s.fc1_bandwidth && s.fc2_bandwidth) return "BANDED (FC1 + FC2)";
-  if (s.fc1_bandwidth) return "BANDED (FC1 only)";
-  if (s.fc2_bandwidth) return "BANDED (FC2 only)";
-  return "DENSE (no sparsity)";
+bool any_band(const std::vector<int64_t>& bandwidths) {
+  return std::ranges::any_of(bandwidths, [](int64_t bandwidth) { return bandwidth > 0; });
 }
 
-void mask_rows(const std::string& layer, const Pattern& pattern, int64_t layers) {
-  if (pattern.bandwidth() == 0) {
+std::string sparsity_mode(const TrainSettings& s) {
+  const bool fc1 = any_band(s.fc1_bandwidth), fc2 = any_band(s.fc2_bandwidth);
+  if (!fc1 && !fc2) return "DENSE (no sparsity)";
+  const std::string layers = fc1 && fc2 ? "FC1 + FC2" : fc1 ? "FC1 only" : "FC2 only";
+  if (s.pattern == "band") return "BANDED (" + layers + ")";
+  return s.pattern + " (" + layers + "), mask seed " + std::to_string(s.mask_seed);
+}
+
+void mask_rows(const std::string& layer, const TrainSettings& s,
+               const std::vector<int64_t>& bandwidths, const Gpt2::Kept& all,
+               const std::vector<Pattern>& patterns) {
+  if (!any_band(bandwidths)) {
     row(layer, std::string("DENSE (bandwidth=0)"));
     return;
   }
-  char density[64];
-  std::snprintf(density, sizeof density, "bandwidth=%" PRId64 ", density=%.1f%%",
-                pattern.bandwidth(), 100 * pattern.density());
-  row(layer + " banded mask", std::string(density));
-  row(layer + " connections", with_commas(pattern.kept() * layers) + " / " +
-                                  with_commas(pattern.total() * layers) +
-                                  " (per layer: " + with_commas(pattern.kept()) + " / " +
-                                  with_commas(pattern.total()) + ")");
+  char density[32];
+  std::snprintf(density, sizeof density, ", density=%.1f%%",
+                100 * static_cast<double>(all.kept) / static_cast<double>(all.total));
+  row(layer + (s.pattern == "band" ? " banded mask" : " mask"),
+      "bandwidth=" + join(bandwidths) + density);
+  std::string connections = with_commas(all.kept) + " / " + with_commas(all.total);
+  if (std::ranges::adjacent_find(bandwidths, std::not_equal_to<>()) == bandwidths.end()) {
+    connections += " (per layer: " + with_commas(patterns.front().kept()) + " / " +
+                   with_commas(patterns.front().total()) + ")";
+  }
+  row(layer + " connections", connections);
 }
 
 // A band that keeps everything is no band, and who asked for one should know.
-void say_when_dense(const Pattern& fc1, const Pattern& fc2) {
-  const auto say = [](const char* start, const Pattern& pattern, const char* what) {
-    if (pattern.bandwidth() == 0 || !pattern.is_dense()) return false;
+void say_when_dense(const std::vector<Pattern>& fc1, const std::vector<Pattern>& fc2) {
+  const auto dense = [](const std::vector<Pattern>& patterns) {
+    return std::ranges::all_of(patterns, &Pattern::is_dense);
+  };
+  const auto say = [&](const char* start, const std::vector<Pattern>& patterns, const char* what) {
+    const auto band = std::ranges::find_if(
+        patterns, [](const Pattern& pattern) { return pattern.bandwidth() > 0; });
+    if (band == patterns.end() || !dense(patterns)) return false;
     std::printf("%s %" PRId64 " keeps %s of %s entries: this %s is dense\n", start,
-                pattern.bandwidth(), with_commas(pattern.kept()).c_str(),
-                with_commas(pattern.total()).c_str(), what);
+                band->bandwidth(), with_commas(band->kept()).c_str(),
+                with_commas(band->total()).c_str(), what);
     return true;
   };
-  if (fc1.is_dense() && fc2.is_dense()) {
+  if (dense(fc1) && dense(fc2)) {
     if (!say("bandwidth", fc1, "run")) say("bandwidth", fc2, "run");
   } else {
     say("note: FC1 bandwidth", fc1, "layer");
@@ -89,12 +107,25 @@ void say_when_dense(const Pattern& fc1, const Pattern& fc2) {
 
 // A checkpoint that is continued with another band than it was made with: right for a comparison
 // that starts from a trained model, a mistake when a flag was forgotten.
-void warn_of_other_band(const char* layer, const char* flag, int64_t recorded, int64_t used) {
-  if (recorded == used || recorded == 0) return;
-  std::fprintf(stderr,
-               "warning: the model was trained with %s bandwidth %" PRId64
-               ", this run uses %" PRId64 "; give %s %" PRId64 " to continue it as it was\n",
-               layer, recorded, used, flag, recorded);
+void warn_of_other(const std::string& what, const std::string& flag, const std::string& recorded,
+                   const std::string& used) {
+  if (recorded == used) return;
+  std::fprintf(
+      stderr,
+      "warning: the model was trained with %s %s, this run uses %s; give %s %s to continue "
+      "it as it was\n",
+      what.c_str(), recorded.c_str(), used.c_str(), flag.c_str(), recorded.c_str());
+}
+
+void warn_of_other_pattern(const ModelRecord& start, const TrainSettings& s) {
+  const bool fc1 = any_band(start.fc1_bandwidth), fc2 = any_band(start.fc2_bandwidth);
+  if (fc1) warn_of_other("FC1 bandwidth", "-1", join(start.fc1_bandwidth), join(s.fc1_bandwidth));
+  if (fc2) warn_of_other("FC2 bandwidth", "-2", join(start.fc2_bandwidth), join(s.fc2_bandwidth));
+  if (!fc1 && !fc2) return;
+  warn_of_other("pattern", "--pattern", std::string(pattern_name(start.pattern)), s.pattern);
+  if (start.pattern == PatternKind::band) return;
+  warn_of_other("mask seed", "--mask-seed", std::to_string(start.mask_seed),
+                std::to_string(s.mask_seed));
 }
 
 void say_resumed(const ResumeFacts& resumed) {
@@ -119,9 +150,10 @@ void Console::started(const TrainFacts& f) {
   rule();
   row("Parameter", std::string("Value"));
   rule();
-  row("FC1 bandwidth", s.fc1_bandwidth);
-  row("FC2 bandwidth", s.fc2_bandwidth);
-  row("Sparsity mode", std::string(sparsity_mode(s)));
+  row("FC1 bandwidth", join(s.fc1_bandwidth));
+  row("FC2 bandwidth", join(s.fc2_bandwidth));
+  row("Sparsity mode", sparsity_mode(s));
+  if (s.init_scale != "none") row("initial scale", s.init_scale);
   row("model path", s.model);
   row("checkpoint path", or_none(s.checkpoint));
   row("checkpoint_every", s.checkpoint_every);
@@ -157,11 +189,13 @@ void Console::started(const TrainFacts& f) {
   row("num_layers L", f.config.num_layers);
   row("num_heads NH", f.config.num_heads);
   row("channels C", f.config.channels);
+  if (f.hidden != 4 * f.config.channels) row("MLP width H", f.hidden);
+  if (f.mlp_rank > 0) row("MLP rank", f.mlp_rank);
   row("num_parameters", f.parameters);
   rule();
-  if (s.fc1_bandwidth || s.fc2_bandwidth) {
-    mask_rows("FC1", f.fc1, f.config.num_layers);
-    mask_rows("FC2", f.fc2, f.config.num_layers);
+  if (any_band(s.fc1_bandwidth) || any_band(s.fc2_bandwidth)) {
+    mask_rows("FC1", s, s.fc1_bandwidth, f.fc1_kept, f.fc1);
+    mask_rows("FC2", s, s.fc2_bandwidth, f.fc2_kept, f.fc2);
     row("execution", s.execution);
     row("Mask mode", std::string(s.mask_init ? "initial weights + gradients + post-update"
                                              : "gradients + post-update only"));
@@ -188,8 +222,7 @@ void Console::started(const TrainFacts& f) {
     std::printf("states of an earlier run of %s are now in %s\n", s.checkpoint.c_str(),
                 f.set_aside.c_str());
   }
-  warn_of_other_band("FC1", "-1", f.start.fc1_bandwidth.front(), s.fc1_bandwidth);
-  warn_of_other_band("FC2", "-2", f.start.fc2_bandwidth.front(), s.fc2_bandwidth);
+  warn_of_other_pattern(f.start, s);
   std::fflush(stdout);
 }
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/text.h"
 
 namespace pyllmc {
 namespace {
@@ -79,6 +80,19 @@ void Flags::integer(const std::string& short_names, const std::string& name,
                     std::optional<int64_t>* target, const std::string& help,
                     const std::string& shown) {
   action(short_names, name, help, shown, [target](int64_t value) { *target = value; });
+}
+
+void Flags::integers(const std::string& short_names, const std::string& name,
+                     std::vector<int64_t>* target, const std::string& help) {
+  add({short_names, name, "N", help, join(*target),
+       [target](const std::string& flag, const std::string& value) {
+         target->clear();
+         for (size_t begin = 0; begin <= value.size();) {
+           const size_t end = std::min(value.find(',', begin), value.size());
+           target->push_back(whole_number(flag, value.substr(begin, end - begin)));
+           begin = end + 1;
+         }
+       }});
 }
 
 void Flags::number(const std::string& short_names, const std::string& name, double* target,

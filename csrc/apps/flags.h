@@ -35,6 +35,9 @@ class Flags {
                const std::string& help, const std::string& shown = "");
   void integer(const std::string& short_names, const std::string& name,
                std::optional<int64_t>* target, const std::string& help, const std::string& shown);
+  // One whole number, or several separated by commas.
+  void integers(const std::string& short_names, const std::string& name,
+                std::vector<int64_t>* target, const std::string& help);
   void number(const std::string& short_names, const std::string& name, double* target,
               const std::string& help);
   void number(const std::string& short_names, const std::string& name,

@@ -81,6 +81,20 @@ std::string find_tokenizer(const Choices& c, int64_t vocab) {
   return "";
 }
 
+// "43.9% (band of 256)": of all layers; what they are is told by the first unless they differ.
+std::string density_text(const pyllmc::Gpt2::Kept& kept, const pyllmc::Pattern& first,
+                         const pyllmc::Gpt2Options& options,
+                         const std::vector<int64_t>& bandwidths) {
+  const bool alike = std::ranges::count(bandwidths, bandwidths[0]) == std::ssize(bandwidths);
+  const std::string what = options.mlp_rank > 0 ? pyllmc::message("rank ", options.mlp_rank)
+                           : alike              ? first.text()
+                                                : "another bandwidth in each layer";
+  char percent[32];
+  std::snprintf(percent, sizeof percent, "%.1f%% (",
+                100 * static_cast<double>(kept.kept) / static_cast<double>(kept.total));
+  return percent + what + ")";
+}
+
 int generate(int argc, char** argv) {
   Choices c;
   const pyllmc::Flags flags = flags_for(c);
@@ -131,9 +145,11 @@ int generate(int argc, char** argv) {
                static_cast<long long>(file.config().max_seq_len),
                static_cast<long long>(file.record().step));
   if (file.record().has_meta) {
-    std::fprintf(stderr, "density recorded: FC1 %.1f%% (%s), FC2 %.1f%% (%s)\n",
-                 100 * model->fc1_pattern().density(), model->fc1_pattern().text().c_str(),
-                 100 * model->fc2_pattern().density(), model->fc2_pattern().text().c_str());
+    const pyllmc::Gpt2Options& o = model->options();
+    std::fprintf(
+        stderr, "density recorded: FC1 %s, FC2 %s\n",
+        density_text(model->fc1_kept(), model->fc1_pattern(), o, o.fc1_bandwidths).c_str(),
+        density_text(model->fc2_kept(), model->fc2_pattern(), o, o.fc2_bandwidths).c_str());
   } else {
     std::fprintf(stderr, "density recorded: none (a plain llm.c file)\n");
   }

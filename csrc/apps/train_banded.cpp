@@ -53,15 +53,20 @@ pyllmc::Flags flags_for(Choices& choices) {
       "by\n"
       "SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
   flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
-  flags.integer("1w", "fc1-bandwidth", &s.fc1_bandwidth,
-                "bandwidth of FC1, the up-projection C -> 4C");
-  flags.integer("2", "fc2-bandwidth", &s.fc2_bandwidth,
-                "bandwidth of FC2, the down-projection 4C -> C");
+  flags.integers("1w", "fc1-bandwidth", &s.fc1_bandwidth,
+                 "bandwidth of FC1, up from C to 4C; N,N,... = one a layer");
+  flags.integers("2", "fc2-bandwidth", &s.fc2_bandwidth,
+                 "bandwidth of FC2, down from 4C to C; N,N,... = one a layer");
   flags.integer("d", "dense", &choices.dense, "1 = no band at all, whatever -1, -2 and -w say");
   flags.integer("", "mask-init", &choices.mask_init,
                 "1 = mask the initial weights too, 0 = the first step is dense");
   flags.text("", "execution", &s.execution, "HOW",
              "band = store and multiply the band alone where it pays, mask = whole weights");
+  flags.text("", "pattern", &s.pattern, "NAME",
+             "band, random, block, band-permuted-residual or -hidden");
+  flags.integer("", "mask-seed", &s.mask_seed, "seed of patterns that are drawn");
+  flags.text("", "init-scale", &s.init_scale, "NAME",
+             "of initial weights: none or inverse-sqrt-density");
   flags.group("Files");
   flags.text("e", "model", &s.model, "FILE", "model or checkpoint to start from");
   flags.text("c", "checkpoint", &s.checkpoint, "FILE", "checkpoint to write at the end", "none");
@@ -134,7 +139,7 @@ int train(int argc, char** argv) {
   pyllmc::require_between("--dense", choices.dense, 0, 1);
   pyllmc::require_between("--threads", choices.threads, 0, pyllmc::kMostThreads);
   settings.mask_init = choices.mask_init == 1;
-  if (choices.dense == 1) settings.fc1_bandwidth = settings.fc2_bandwidth = 0;
+  if (choices.dense == 1) settings.fc1_bandwidth = settings.fc2_bandwidth = {0};
   settings.threads = static_cast<int>(choices.threads);
 
   pyllmc::TrainSession session(settings);

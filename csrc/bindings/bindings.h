@@ -13,5 +13,6 @@ void bind_sparsity(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
 void bind_model(pybind11::module_& m);
 void bind_trainer(pybind11::module_& m);
+void bind_bench(pybind11::module_& m);
 
 }  // namespace pyllmc

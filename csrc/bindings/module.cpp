@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
   pyllmc::bind_ops(m);
   pyllmc::bind_model(m);
   pyllmc::bind_trainer(m);
+  pyllmc::bind_bench(m);
 }

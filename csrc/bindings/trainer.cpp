@@ -7,6 +7,7 @@
 #include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
 #include "models/gpt2_checkpoint.h"
+#include "train/gpt2_record.h"
 
 namespace py = pybind11;
 
@@ -27,25 +28,39 @@ std::unique_ptr<Trainer> make_trainer(
   model_options.pattern = pattern_kind(pattern);
   model_options.mask_seed = mask_seed;
   auto model = std::make_unique<Gpt2>(model_options);
-  const TrainerOptions options = {.batch_size = batch_size,
-                                  .sequence_length = sequence_length,
-                                  .accumulate = accumulate,
-                                  .schedule = {.learning_rate = learning_rate,
-                                               .warmup = warmup,
-                                               .min_rate = min_lr,
-                                               .steps = steps},
-                                  .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
-                                  .mask_init = mask_init,
-                                  .execution = execution_of(execution),
-                                  .precision = precision_of(precision),
-                                  .data_seed = static_cast<uint32_t>(data_seed),
-                                  .threads = threads};
+  const TrainerOptions options = {
+      .batch_size = batch_size,
+      .sequence_length = sequence_length,
+      .accumulate = accumulate,
+      .schedule = {.learning_rate = learning_rate,
+                   .warmup = warmup,
+                   .min_rate = min_lr,
+                   .steps = steps},
+      .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
+      .mask_init = mask_init,
+      .data_seed = static_cast<uint32_t>(data_seed),
+      .threads = threads,
+      .model = gpt2_record(*model, scale_init ? kInverseSqrtDensity : "none")};
   Trainer::choose_storage(*model, options);
   Trainer::check_memory(*model, options, available_memory());
   model->parameters().allocate(true);
   read_weights(*model, file);
   if (scale_init) model->scale_initial_weights();
   return std::make_unique<Trainer>(std::move(model), options, train_data);
+}
+
+int64_t resume(Trainer& trainer, const std::string& root, const std::string& allow_changed) {
+  const NewestState newest = newest_state(root);
+  if (!newest.state) {
+    throw FormatError(message("there is no training state in ", root,
+                              ", expected folders step_<N>; save_state() writes them"));
+  }
+  Changes changes(allow_changed);
+  changes.compare(newest.state->manifest().at("configuration"),
+                  Trainer::configuration(trainer.options(), trainer.data().shards()));
+  changes.require_allowed(newest.state->folder());
+  trainer.resume(*newest.state, changes);
+  return trainer.steps_done();
 }
 
 py::dict slots_of(Trainer& trainer) {
@@ -113,6 +128,17 @@ void bind_trainer(py::module_& m) {
           py::arg("data"), py::arg("max_batches"), py::arg("batch_size"),
           py::arg("sequence_length"), "(sum, count) over the first batches of token files.")
       .def("save", &Trainer::save, py::arg("path"), py::arg("init_seed") = 1337)
+      .def(
+          "save_state",
+          [](Trainer& self, const std::string& path) { return self.save_state(path); },
+          py::arg("path"),
+          "Writes all that resume() needs into a new folder step_<N> under `path`, keeping it and "
+          "the one before; returns its name. Raises WriteError, DivergedError.")
+      .def("resume", &resume, py::arg("path"), py::arg("allow_changed") = "",
+           "Continues from the newest state under `path` that can be read, as if there had been no "
+           "stop; returns its step. `allow_changed` names settings that may differ, separated by "
+           "commas. Raises FormatError when no state can be read, UsageError for other "
+           "differences.")
       .def(
           "parameters",
           [](py::object self) {

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "core/json_value.h"
+
 namespace pyllmc {
 namespace {
 
@@ -64,6 +66,9 @@ JsonLine& JsonLine::add(std::string_view key, bool value) {
 }
 JsonLine& JsonLine::add(std::string_view key, std::string_view value) {
   return raw(key, json_quoted(value));
+}
+JsonLine& JsonLine::add_value(std::string_view key, const JsonValue& value) {
+  return raw(key, value.text());
 }
 JsonLine& JsonLine::add_null(std::string_view key) { return raw(key, "null"); }
 

@@ -7,6 +7,8 @@
 
 namespace pyllmc {
 
+class JsonValue;
+
 // A JSON string. Bytes that are not UTF-8 become U+FFFD.
 std::string json_quoted(std::string_view text);
 
@@ -19,6 +21,7 @@ class JsonLine {
   JsonLine& add(std::string_view key, bool value);
   // Bytes that are not UTF-8 become U+FFFD.
   JsonLine& add(std::string_view key, std::string_view value);
+  JsonLine& add_value(std::string_view key, const JsonValue& value);
   JsonLine& add_null(std::string_view key);
   std::string text() const { return "{" + body_ + "}"; }
 

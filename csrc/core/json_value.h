@@ -34,6 +34,7 @@ class JsonValue {
   std::string text() const;
 
   bool is_null() const { return std::holds_alternative<std::monostate>(value_); }
+  bool is_list() const { return std::holds_alternative<List>(value_); }
   // Each throws FormatError when the value is of another kind. A whole number is also a real one.
   bool boolean() const;
   int64_t integer() const;

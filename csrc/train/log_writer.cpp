@@ -10,6 +10,7 @@
 #include "core/gemm.h"
 #include "core/json.h"
 #include "formats/fault.h"
+#include "train/gpt2_record.h"
 
 namespace pyllmc {
 namespace {
@@ -37,6 +38,16 @@ void cut(const std::string& path, int64_t bytes) {
   if (::truncate(path.c_str(), bytes) != 0) {
     throw WriteError(message("cannot cut the log ", path, ": ", std::strerror(errno)));
   }
+}
+
+// Weights that a layer keeps: one number where all layers keep as many.
+JsonValue per_layer(const std::vector<Pattern>& patterns, const Gpt2::Kept& all) {
+  std::vector<int64_t> kept;
+  for (const Pattern& pattern : patterns) kept.push_back(pattern.kept());
+  const JsonValue counts = json_numbers(kept);
+  const auto layers = static_cast<int64_t>(kept.size());
+  // Of a low-rank weight, the pattern is that of one factor.
+  return counts.is_list() ? counts : JsonValue(all.kept / layers);
 }
 
 const char* text_of(EndStatus status) {
@@ -126,8 +137,11 @@ void LogWriter::started(const TrainFacts& f) {
   s.min_lr ? line.add("min_lr", *s.min_lr) : line.add_null("min_lr");
   line.add("weight_decay", s.weight_decay)
       .add("grad_clip", s.grad_clip)
-      .add("fc1_bandwidth", s.fc1_bandwidth)
-      .add("fc2_bandwidth", s.fc2_bandwidth)
+      .add_value("fc1_bandwidth", json_numbers(s.fc1_bandwidth))
+      .add_value("fc2_bandwidth", json_numbers(s.fc2_bandwidth))
+      .add("pattern", s.pattern)
+      .add("mask_seed", s.mask_seed)
+      .add("init_scale", s.init_scale)
       .add("mask_init", s.mask_init)
       .add("execution", s.execution)
       .add("precision", s.precision)
@@ -139,14 +153,16 @@ void LogWriter::started(const TrainFacts& f) {
       .add("channels", f.config.channels)
       .add("layers", f.config.num_layers)
       .add("heads", f.config.num_heads)
+      .add("hidden", f.hidden)
+      .add("mlp_rank", f.mlp_rank)
       .add("max_sequence_length", f.config.max_seq_len)
       .add("vocab_size", f.config.vocab_size)
       .add("padded_vocab_size", f.config.padded_vocab_size)
       .add("parameters", f.parameters)
-      .add("fc1_kept", f.fc1.kept())
-      .add("fc1_total", f.fc1.total())
-      .add("fc2_kept", f.fc2.kept())
-      .add("fc2_total", f.fc2.total())
+      .add_value("fc1_kept", per_layer(f.fc1, f.fc1_kept))
+      .add("fc1_total", f.fc1_kept.total / f.config.num_layers)
+      .add_value("fc2_kept", per_layer(f.fc2, f.fc2_kept))
+      .add("fc2_total", f.fc2_kept.total / f.config.num_layers)
       .add("train_tokens", f.train_tokens)
       .add("val_tokens", f.val_tokens)
       .add("train_fingerprint", hex_text(f.train_fingerprint))

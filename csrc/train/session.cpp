@@ -4,6 +4,7 @@
 
 #include "core/threads.h"
 #include "formats/atomic_file.h"
+#include "train/gpt2_record.h"
 
 namespace pyllmc {
 namespace {
@@ -35,8 +36,14 @@ const TrainSettings& checked(const TrainSettings& s) {
   require_at_least("--batch-size", s.batch_size, 1);
   require_at_least("--accumulate", s.accumulate, 1);
   require_at_least("--steps", std::max<int64_t>(s.steps, 0), 0);
-  require_at_least("--fc1-bandwidth", s.fc1_bandwidth, 0);
-  require_at_least("--fc2-bandwidth", s.fc2_bandwidth, 0);
+  for (const int64_t bandwidth : s.fc1_bandwidth) require_at_least("--fc1-bandwidth", bandwidth, 0);
+  for (const int64_t bandwidth : s.fc2_bandwidth) require_at_least("--fc2-bandwidth", bandwidth, 0);
+  pattern_kind(s.pattern);
+  require_seed("--mask-seed", s.mask_seed);
+  if (s.init_scale != "none" && s.init_scale != kInverseSqrtDensity) {
+    throw UsageError(
+        message("--init-scale is '", s.init_scale, "', it must be none or ", kInverseSqrtDensity));
+  }
   require_at_least("--val-every", s.val_every, 0);
   require_at_least("--val-batches", s.val_batches, 1);
   require_at_least("--sample-every", s.sample_every, 0);
@@ -71,6 +78,16 @@ const TrainSettings& checked(const TrainSettings& s) {
   return s;
 }
 
+Gpt2Options model_options(const ModelFile& file, const TrainSettings& s) {
+  return {.config = file.config(),
+          .fc1_bandwidths = s.fc1_bandwidth,
+          .fc2_bandwidths = s.fc2_bandwidth,
+          .pattern = pattern_kind(s.pattern),
+          .mask_seed = static_cast<uint64_t>(s.mask_seed),
+          .hidden = file.shape().hidden,
+          .mlp_rank = file.shape().mlp_rank};
+}
+
 // Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
 std::string find_tokenizer(const TrainSettings& settings) {
   namespace fs = std::filesystem;
@@ -95,17 +112,17 @@ std::string find_tokenizer(const TrainSettings& settings) {
 
 TrainSession::TrainSession(const TrainSettings& settings)
     : file_(ModelFile::open(checked(settings).model)),
-      model_(std::make_unique<Gpt2>(Gpt2Options{.config = file_.config(),
-                                                .fc1_bandwidths = {settings.fc1_bandwidth},
-                                                .fc2_bandwidths = {settings.fc2_bandwidth},
-                                                .hidden = file_.shape().hidden,
-                                                .mlp_rank = file_.shape().mlp_rank})),
+      model_(std::make_unique<Gpt2>(model_options(file_, settings))),
       facts_{.settings = settings,
              .config = file_.config(),
+             .hidden = model_->options().hidden,
+             .mlp_rank = model_->options().mlp_rank,
              .start = file_.record(),
              .parameters = model_->parameters().numbers(),
-             .fc1 = model_->fc1_pattern(),
-             .fc2 = model_->fc2_pattern(),
+             .fc1 = {},
+             .fc2 = {},
+             .fc1_kept = model_->fc1_kept(),
+             .fc2_kept = model_->fc2_kept(),
              .train_tokens = 0,
              .val_tokens = 0,
              .train_batches = 0,
@@ -121,6 +138,12 @@ TrainSession::TrainSession(const TrainSettings& settings)
       changes_(settings.allow_changed) {
   TrainSettings& s = facts_.settings;
   const Gpt2Config& config = facts_.config;
+  s.fc1_bandwidth = model_->options().fc1_bandwidths;
+  s.fc2_bandwidth = model_->options().fc2_bandwidths;
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    facts_.fc1.push_back(model_->fc1_pattern(layer));
+    facts_.fc2.push_back(model_->fc2_pattern(layer));
+  }
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
   const int64_t B = s.batch_size, T = *s.sequence_length, V = config.vocab_size;
   if (T > config.max_seq_len) {
@@ -133,8 +156,9 @@ TrainSession::TrainSession(const TrainSettings& settings)
                              " tokens, at most ", INT32_MAX, " are possible; use --accumulate"));
   }
   if (s.threads == 0) s.threads = available_threads();
-  if (!s.init_seed)
+  if (!s.init_seed) {
     s.init_seed = file_.record().has_meta ? file_.record().init_seed : kDefaultInitSeed;
+  }
 
   Trainer::choose_storage(*model_, trainer_options());
   facts_.memory = Trainer::memory_needs(*model_, trainer_options());
@@ -205,13 +229,7 @@ TrainerOptions TrainSession::trainer_options() const {
           .precision = precision_of(s.precision),
           .data_seed = static_cast<uint32_t>(s.data_seed),
           .threads = s.threads,
-          .model = {{"channels", facts_.config.channels},
-                    {"layers", facts_.config.num_layers},
-                    {"heads", facts_.config.num_heads},
-                    {"max_sequence_length", facts_.config.max_seq_len},
-                    {"vocab_size", facts_.config.vocab_size},
-                    {"fc1_bandwidth", s.fc1_bandwidth},
-                    {"fc2_bandwidth", s.fc2_bandwidth}}};
+          .model = gpt2_record(*model_, s.init_scale)};
 }
 
 }  // namespace pyllmc

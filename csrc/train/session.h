@@ -41,8 +41,12 @@ struct TrainSettings {
   int64_t train_eval_batches = 0;  // of the training data, with every validation; 0 = none
   int64_t sample_every = 20;       // 0 = at the end only
   int64_t sample_length = 64;      // sample_length - 1 tokens are drawn
-  int64_t fc1_bandwidth = 0;
-  int64_t fc2_bandwidth = 0;
+  // On the hidden axis, 0 = dense: of all layers, or one for each.
+  std::vector<int64_t> fc1_bandwidth = {0};
+  std::vector<int64_t> fc2_bandwidth = {0};
+  std::string pattern = "band";     // a name of sparsity/pattern.h
+  int64_t mask_seed = 1337;         // of patterns that are drawn
+  std::string init_scale = "none";  // or "inverse-sqrt-density"
   bool mask_init = true;
   std::string execution = "band";    // or "mask"
   std::string precision = "fp32";    // or "bf16"
@@ -85,9 +89,11 @@ struct ResumeFacts {
 struct TrainFacts {
   TrainSettings settings;  // with every default resolved
   Gpt2Config config;
-  ModelRecord start;  // what the model file records of the run that made it
+  int64_t hidden, mlp_rank;  // of the MLP
+  ModelRecord start;         // what the model file records of the run that made it
   int64_t parameters;
-  Pattern fc1, fc2;
+  std::vector<Pattern> fc1, fc2;     // of each layer
+  Gpt2::Kept fc1_kept, fc2_kept;     // of all layers
   int64_t train_tokens, val_tokens;  // in the files
   int64_t train_batches, val_batches_used;
   uint64_t train_fingerprint, val_fingerprint;

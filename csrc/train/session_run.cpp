@@ -4,6 +4,7 @@
 
 #include "formats/fault.h"
 #include "models/gpt2_checkpoint.h"
+#include "train/gpt2_record.h"
 #include "train/run_progress.h"
 #include "train/sampler.h"
 #include "train/session.h"
@@ -179,8 +180,12 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
   if (facts_.resumed && facts_.resumed->finished) return EndStatus::done;
   for (TrainObserver* observer : observers) observer->started(facts_);
   model_->parameters().allocate(true);
-  if (!state_) read_weights(*model_, file_);
-  Trainer trainer(std::move(model_), trainer_options(), facts_.settings.train_data);
+  if (!state_) {
+    read_weights(*model_, file_);
+    if (facts_.settings.init_scale == kInverseSqrtDensity) model_->scale_initial_weights();
+  }
+  const TrainerOptions options = trainer_options();
+  Trainer trainer(std::move(model_), options, facts_.settings.train_data);
   if (state_) {
     trainer.resume(*state_, changes_);
     state_.reset();

@@ -88,6 +88,7 @@ class Trainer {
   static JsonValue::Object configuration(const TrainerOptions& options, const TokenShards& data);
 
   Model& model() { return *model_; }
+  const TrainerOptions& options() const { return options_; }
   const AdamW& optimizer() const { return optimizer_; }
   const Context& context() const { return context_; }
   const DataLoader& data() const { return data_; }

@@ -21,7 +21,7 @@ COMMANDS = {
     "matrix": "Run every run of an experiment, skipping what is finished.",
     "watch": "Watch a running experiment on the terminal.",
     "parse": "Read training logs into one table.",
-    "report": "Write an experiment's tables, charts and README.md from its logs.",
+    "report": "Write an experiment's README.md, charts and report.html from its logs.",
     "inspect": "Show what a model, checkpoint or token file holds.",
     "export": "Write a model or an experiment's runs in other programs' formats.",
     "import": "Read a model of another program.",

@@ -40,11 +40,11 @@ def hf(checkpoint: Path, folder: Path, tokenizer: str | None) -> None:
       pyllmc export hf model.bin model-hf
       pyllmc export hf model.bin model-hf --tokenizer data/mine/mine_tokenizer.bin
     """
-    from pyllmc import _core
     from pyllmc.interop.hf_export import export_hf
     from pyllmc.interop.hf_tokenizer import tokenizer_files
+    from pyllmc.interop.llmc import plain_header
 
-    V = _core.read_checkpoint_header(checkpoint)["vocab_size"]
+    V = plain_header(checkpoint)["vocab_size"]
     name = tokenizer or _KNOWN.get(V, "none")
     export_hf(checkpoint, folder, None if name == "none" else tokenizer_files(name))
     if tokenizer is None:

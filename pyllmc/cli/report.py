@@ -48,10 +48,12 @@ _SHAPE = {
 )
 @set_option
 def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[str, ...]) -> None:
-    """Write an experiment's README.md with tables and charts from its logs.
+    """Write an experiment's README.md with tables and charts from its logs, and report.html.
 
-    Missing, unfinished and diverged runs are named, and left out of the comparisons. The same
-    files give the same report, byte for byte.
+    The latter is one page that works offline, with charts to pick runs in, the weights and every
+    run's record; it needs plotly (pip install 'pyllmc[report]') and is left out without. Missing,
+    unfinished and diverged runs are named, and left out of the comparisons. The same files give
+    the same report, byte for byte.
 
     \b
       pyllmc report
@@ -128,7 +130,7 @@ def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
         ),
         published=() if matrix.reference is None else _published(matrix.reference),
         provenance=_provenance(matrix, metrics),
-        margin=getattr(matrix, "margin", None),
+        margin=matrix.margin,
     )
 
 
@@ -154,7 +156,7 @@ def _trial(
         {**asked, **settings},
         outcome(matrix, run, seed),
         state.message if state else "",
-        getattr(state, "alone", None),
+        state.alone if state else None,
         _machine(record),
     )
 
@@ -208,11 +210,12 @@ def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int
         shape["padded_vocab_size"] = -(-wanted.vocab // 128) * 128
         source = f"the matrix file (there is no `{model.name}`)"
     c = shape["channels"]
-    # llm.c's 16 tensors: embeddings; per layer 12 C² in matrices and 13 C in norms and biases;
-    # the final norm.
+    hidden, rank = matrix.model.hidden or 4 * c, matrix.model.mlp_rank
+    mlp = 2 * (rank * (c + hidden) if rank else c * hidden) + hidden + c
+    # Embeddings; per layer attention's 4 C² + 4 C, two norms' 4 C and the MLP; the final norm.
     shape["parameters"] = (
         (shape["padded_vocab_size"] + shape["max_seq_len"] + 2) * c
-        + shape["num_layers"] * (12 * c * c + 13 * c)
+        + shape["num_layers"] * (4 * c * c + 8 * c + mlp)
     )  # fmt: skip
     return shape, source
 

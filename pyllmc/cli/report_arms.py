@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pyllmc.experiments.matrix import Matrix, Run
@@ -24,11 +24,7 @@ def first_run(matrix: Matrix, name: str) -> str:
     """The run that a name of the matrix file stands for: of an arm with several learning rates the
     first."""
     names = [run.name for run in matrix.runs]
-    return next(
-        run.name
-        for run in matrix.runs
-        if name == (run.name if name in names else getattr(run, "arm", run.name))
-    )
+    return next(run.name for run in matrix.runs if name == (run.name if name in names else run.arm))
 
 
 def _arm(matrix: Matrix, run: Run, channels: int, layers: int) -> Arm:
@@ -43,13 +39,10 @@ def _arm(matrix: Matrix, run: Run, channels: int, layers: int) -> Arm:
             for key, value in settings.items()
             if key not in ("init_seed", "data_seed") or key in run.settings
         }
-    model = getattr(run, "model", matrix.model)
-    hidden = int(getattr(model, "hidden", 0) or 4 * channels)
-    rank = int(getattr(model, "mlp_rank", 0) or 0)
-    pattern = str(run.settings.get("pattern", "band"))
+    hidden = run.model.hidden or 4 * channels
     bands = {
-        "fc1": _band(pattern, "rows", hidden, channels, run.settings.get("fc1_bandwidth", 0)),
-        "fc2": _band(pattern, "cols", channels, hidden, run.settings.get("fc2_bandwidth", 0)),
+        "fc1": _band(run.pattern, "rows", hidden, channels, run.fc1_bandwidths),
+        "fc2": _band(run.pattern, "cols", channels, hidden, run.fc2_bandwidths),
     }
     return Arm(
         name=run.name,
@@ -58,51 +51,42 @@ def _arm(matrix: Matrix, run: Run, channels: int, layers: int) -> Arm:
         settings=settings,
         data={"train": run.data.train, "val": run.data.val, "test": run.data.test},
         bands=bands,
-        mlp=_mlp(run, pattern, bands, channels, layers, hidden, rank),
+        mlp=_mlp(matrix, run, bands, channels, layers),
     )
 
 
-def _mlp(
-    run: Run, pattern: str, bands: dict[str, Band], channels: int, layers: int, hidden: int,
-    rank: int,
-) -> Mlp:  # fmt: skip
+def _mlp(matrix: Matrix, run: Run, bands: dict[str, Band], channels: int, layers: int) -> Mlp:
+    """The MLP beside that of the matrix's [model]."""
     from pyllmc.report.inputs import Mlp
 
+    hidden, rank = run.model.hidden or 4 * channels, run.model.mlp_rank
+    usual = matrix.model.hidden or 4 * channels
     sparse = any(not band.keeps_all for band in bands.values())
     shape = "low-rank" if rank else ""
-    if hidden != 4 * channels and not rank:
-        shape = "wider" if hidden > 4 * channels else "narrower"
+    if hidden != usual and not rank:
+        shape = "wider" if hidden > usual else "narrower"
     stored = layers * 2 * hidden * channels
     weights = sum(layers * band.kept // band.layers for band in bands.values())
     if rank:
         stored = weights = layers * 2 * rank * (hidden + channels)
-    seed = run.settings.get("mask_seed", 1337)
     return Mlp(
-        pattern if sparse else "band",
-        int(str(seed)) if sparse and pattern != "band" else None,
+        run.pattern if sparse else "band",
+        run.mask_seed if sparse and run.pattern != "band" else None,
         shape,
         weights,
         stored,
     )
 
 
-def _band(pattern: str, hidden_axis: str, rows: int, cols: int, bandwidth: Any) -> Band:
+def _band(pattern: str, hidden_axis: str, rows: int, cols: int, by_layer: tuple[int, ...]) -> Band:
     from pyllmc import _core
     from pyllmc.report.inputs import Band
 
-    widths = _widths(bandwidth)
+    widths = by_layer[:1] if len(set(by_layer)) == 1 else by_layer
     made = [_core.Pattern.make(pattern, rows, cols, hidden_axis, width) for width in widths]
     return Band(
-        widths[0] if len(set(widths)) == 1 else tuple(widths),
+        widths[0] if len(widths) == 1 else widths,
         sum(p.kept for p in made),
         len(made) * rows * cols,
         len(made),
     )
-
-
-def _widths(bandwidth: Any) -> list[int]:
-    """One bandwidth for all layers, or one for each; equal ones are one."""
-    if isinstance(bandwidth, str):
-        bandwidth = bandwidth.split(",")
-    widths = [int(w) for w in bandwidth] if isinstance(bandwidth, (list, tuple)) else [bandwidth]
-    return widths[:1] if len(set(widths)) == 1 else widths

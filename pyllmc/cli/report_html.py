@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -43,7 +43,7 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
     from pyllmc.experiments.state import read_json
     from pyllmc.report.html.inputs import Cell, Evidence
 
-    speeds = _speeds(matrix, logs)
+    speeds = _speeds(experiment)
     memory = {(t.arm, t.seed): t.settings.get("memory_bytes") for t in experiment.trials}
     cells = []
     for cell in matrix.cells():
@@ -56,7 +56,8 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
                 speeds.get(key),
                 memory.get(key),
                 (read_json(folder / "config.json") if here else None) or {},
-                (read_json(folder / "state.json") if here else None) or {},
+                state := (read_json(folder / "state.json") if here else None) or {},
+                _earlier(folder, int(state.get("attempt") or 0)),
             )
         )
     weights: dict[str, Weights] = {}
@@ -67,19 +68,19 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
     return Evidence(tuple(cells), tuple(weights[name] for name in names))
 
 
-def _speeds(matrix: Matrix, logs: Path | None) -> dict[tuple[str, int | None], float]:
+def _earlier(folder: Path, attempt: int) -> tuple[dict[str, Any], ...]:
+    """How the attempts before the last one ended."""
+    from pyllmc.experiments.state import read_json
+
+    found = (read_json(folder / "attempts" / str(n) / "state.json") for n in range(1, attempt))
+    return tuple(state for state in found if state is not None)
+
+
+def _speeds(experiment: Experiment) -> dict[tuple[str, int | None], float]:
     """Median tokens a second of every cell whose .jsonl has them."""
     from numbers import Integral
 
-    from pyllmc.logs import LogFile, full_log, read_log_files
-
-    files = []
-    for cell in matrix.cells():
-        log = matrix.log_path(cell.run, cell.seed)
-        path = full_log(log if logs is None else logs / log.name)
-        if path.is_file():
-            files.append(LogFile(path, cell.run.name, cell.seed))
-    rows = read_log_files(files, full=True).dropna(subset=["tokens_per_second"])
+    rows = experiment.full_losses.dropna(subset=["tokens_per_second"])
     return {
         (str(run), int(seed) if isinstance(seed, Integral) else None): float(values.median())
         for (run, seed), values in rows.groupby(["run", "seed"], observed=True, dropna=False)[

@@ -26,6 +26,7 @@ from pyllmc.interop.gpt2_layout import (
     to_hf,
 )
 from pyllmc.interop.hf_tokenizer import TokenizerFiles
+from pyllmc.interop.llmc import plain_header
 from pyllmc.interop.safetensors_file import write_safetensors
 
 
@@ -38,7 +39,7 @@ def export_hf(checkpoint: Path, folder: Path, tokenizer: TokenizerFiles | None) 
     UsageError when the tokenizer or the folder does not fit, WriteError when nothing can be
     written.
     """
-    header = _core.read_checkpoint_header(checkpoint)
+    header = plain_header(checkpoint)
     V, Vp = header["vocab_size"], header["padded_vocab_size"]
     if tokenizer is not None and tokenizer.vocab_size != V:
         raise UsageError(

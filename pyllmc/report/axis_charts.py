@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
+from pyllmc.report.comparisons import Family, Verdict
 from pyllmc.report.cost import against_flops, against_time, differs
 from pyllmc.report.drawing import (
     MARKERS,
@@ -24,6 +25,12 @@ from pyllmc.report.fit import gap_curve, subset_curve
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, Panel, distinct_labels
 from pyllmc.report.rates import Tuning
+
+_VERDICT_COLOURS = {
+    Verdict.BETTER: "#009E73",
+    Verdict.WORSE: "#D55E00",
+    Verdict.WORSE_WITHIN: "#D55E00",
+}
 
 
 def fit_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes] | None:
@@ -45,8 +52,8 @@ def fit_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes] | None:
         after_start(right, list(gaps.values()), around_zero=True)
         right.axhline(0, color="#888888", linewidth=1, zorder=1.5)
         spread_note(right, outcomes, "mean and range")
-        left.set_ylabel("loss on the training part (nats a token)")
-        right.set_ylabel("validation − training part (nats)")
+        left.set_ylabel("loss on the training part")
+        right.set_ylabel("validation − training part")
         for axes in (left, right):
             axes.set_xlabel("step")
             axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 5, 10]))
@@ -78,13 +85,10 @@ def cost_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
                 points = curves[arm.name]
                 if not points:
                     continue
-                # More arms than colours: the line's style tells the rounds apart.
-                colour = "black" if j == 0 else PALETTE[(j - 1) % len(PALETTE)]
-                line = ("-", "--", ":")[(j - 1) // len(PALETTE) % 3] if j else "-"
+                colour, line = _line(j)
                 (handle,) = axes.plot(
                     list(points), list(points.values()), color=colour, linestyle=line,
-                    marker="" if j == 0 else MARKERS[(j - 1) % len(MARKERS)],
-                    markevery=max(1, len(points) // 12),
+                    marker="." if j else "D", zorder=3 if j == 0 else 2,
                 )  # fmt: skip
                 if plain(labels[arm.name]) not in names:
                     handles.append(handle)
@@ -93,7 +97,7 @@ def cost_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
             axes.set_xlabel(what)
             axes.set_xlim(left=0)
             axes.set_ylabel("validation loss (nats a token)")
-            spread_note(axes, outcomes, "mean")
+        spread_note(axes, outcomes, "mean")
         legend(figure, handles, names)
     return done
 
@@ -114,12 +118,15 @@ def rate_chart(found: Tuning | None, outcomes: Outcomes) -> dict[str, bytes] | N
             }
             if not points:
                 continue
+            colour, line = _line(j)
             errors = [final.sd or 0.0 for final in points.values()]
             handles.append(
                 axes.errorbar(
-                    list(points), [final.mean for final in points.values()],
-                    yerr=errors if any(errors) else None, capsize=3,
-                    color="black" if j == 0 else PALETTE[(j - 1) % len(PALETTE)],
+                    # Side by side, or the bars would hide each other.
+                    [rate * 1.012 ** (j - len(everyone) / 2) for rate in points],
+                    [final.mean for final in points.values()],
+                    yerr=errors if any(errors) else None, capsize=2, elinewidth=1,
+                    color=colour, linestyle=line,
                     marker="D" if j == 0 else MARKERS[(j - 1) % len(MARKERS)],
                     zorder=3 if j == 0 else 2,
                 )
@@ -136,12 +143,52 @@ def rate_chart(found: Tuning | None, outcomes: Outcomes) -> dict[str, bytes] | N
     return done
 
 
+def difference_chart(group: Group, family: Family | None) -> dict[str, bytes] | None:
+    """Every difference to the baseline with its simultaneous interval; None without intervals."""
+    if family is None or family.intervals is None:
+        return None
+    labels = distinct_labels((group.baseline, *group.arms))
+    shown = {n: c for n, c in family.comparisons.items() if c.half_width is not None}
+    with figure_of(1.2 + 0.32 * len(shown)) as (figure, done):
+        axes = figure.subplots()
+        for row, compared in enumerate(shown.values()):
+            axes.errorbar(
+                [compared.estimate or 0.0], [row], xerr=[compared.half_width or 0.0],
+                fmt="o", capsize=3,
+                color=_VERDICT_COLOURS.get(compared.verdict, "#666666"),
+            )  # fmt: skip
+        axes.axvline(0, color="black", linewidth=1.6, zorder=1.5)
+        axes.set_yticks(range(len(shown)), [plain(labels[name]) for name in shown])
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(
+            f"final validation loss − {plain(labels[group.baseline.name])} (nats a token), "
+            f"intervals that hold together at {100 * family.intervals.level:.3g} %"
+        )
+        axes.set_title(
+            f"green: shown better, orange: shown worse, grey: neither; {family.seeds} seeds",
+            loc="right", fontsize=9, color="#666666",
+        )  # fmt: skip
+    return done
+
+
+def _line(j: int) -> tuple[str, str]:
+    """Colour and style of the j-th line, the baseline first; where there are more lines than
+    colours the style tells the rounds apart."""
+    if j == 0:
+        return "black", "-"
+    return PALETTE[(j - 1) % len(PALETTE)], ("-", "--", ":")[(j - 1) // len(PALETTE) % 3]
+
+
 def _fit_y(axes: Axes, curves: Mapping[str, Mapping[float, float]]) -> None:
-    """Leaves out the first validation, which dwarfs every difference."""
+    """Leaves out the first quarter, which dwarfs every difference."""
+    end = max(max(curve) for curve in curves.values() if curve)
     values = [
-        loss for curve in curves.values() for loss in list(curve.values())[1:]
-        if math.isfinite(loss)
-    ]  # fmt: skip
+        loss
+        for curve in curves.values()
+        for cost, loss in curve.items()
+        if cost >= end / 4 and math.isfinite(loss)
+    ]
     if values:
         margin = 0.06 * (max(values) - min(values)) or 0.01
         axes.set_ylim(min(values) - margin, max(values) + margin)

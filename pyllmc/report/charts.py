@@ -91,7 +91,8 @@ def density_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
                 [100], [base.mean], yerr=base.sd or None, color="black", capsize=3, marker="D"
             )
             handles.append(line)
-            names.append(plain(group.baseline.label))
+            labels = distinct_labels((group.baseline, *group.arms))
+            names.append(plain(labels[group.baseline.name]))
         _density_ticks(axes, [arm for found in points.values() for arm, _, _ in found])
         axes.set_xlabel("kept share of the banded matrices (bandwidth)")
         spread_note(axes, outcomes, "mean and standard deviation")

@@ -122,12 +122,21 @@ def final_value(outcomes: Outcomes, reference: str) -> Value:
     return value
 
 
-def compare(outcomes: Outcomes, differences: Mapping[str, Weights], value: Value) -> Family | None:
-    """Judges every difference; None with one seed, or when no seed has both sides of any."""
+def compare(
+    outcomes: Outcomes,
+    differences: Mapping[str, Weights],
+    value: Value,
+    also: Sequence[str] = (),
+) -> Family | None:
+    """Judges every difference; None with one seed, or when no seed has both sides of any.
+
+    The arms `also` are in no difference, but tell how large the residuals are.
+    """
     experiment = outcomes.experiment
     if experiment.one_seed:
         return None
-    arms = list(dict.fromkeys(arm for weights in differences.values() for arm in weights))
+    named = (arm for weights in differences.values() for arm in weights)
+    arms = list(dict.fromkeys((*named, *also)))
     table: dict[str, dict[object, float]] = {}
     for arm in arms:
         found = {seed: value(arm, seed) for seed in experiment.seeds}
@@ -136,7 +145,7 @@ def compare(outcomes: Outcomes, differences: Mapping[str, Weights], value: Value
     judged = {name: row for name, row in rows.items() if row}
     if not judged:
         return None
-    model, with_interval = _model(differences, table, list(judged))
+    model, with_interval = _model(differences, table, list(judged), also)
     finite = {arm: table[arm] for arm in model.arms} if model else {}
     unsteady = unsteady_arms(finite, ERROR_RATE)
     level = 1 - ERROR_RATE * len(with_interval) / len(judged)
@@ -175,11 +184,12 @@ def _model(
     differences: Mapping[str, Weights],
     table: Mapping[str, Mapping[object, float]],
     judged: list[str],
+    also: Sequence[str],
 ) -> tuple[Fit | None, list[str]]:
     """The additive model, and the names of the differences that it can estimate."""
     finite = {arm for arm, losses in table.items() if losses and math.inf not in losses.values()}
     names = [name for name in judged if all(arm in finite for arm in differences[name])]
-    used = {arm for name in names for arm in differences[name]}
+    used = {arm for name in names for arm in differences[name]} | finite.intersection(also)
     model = fit({arm: table[arm] for arm in table if arm in used})
     if model is None:
         return None, []

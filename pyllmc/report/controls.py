@@ -3,20 +3,25 @@ the same number of weights in a dense MLP, and the same model under other names 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from pyllmc.report import markdown as md
-from pyllmc.report.comparisons import Comparison, Family, Verdict, compare, final_value
+from pyllmc.report.comparisons import Comparison, Family, Value, Verdict, compare, final_value
 from pyllmc.report.inference import Weights
 from pyllmc.report.inputs import Arm
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels
+from pyllmc.report.repeats import dense_repeats
 from pyllmc.report.verdicts import method, verdict_text
 
 # How far apart two numbers of weights may be and still count as equal.
 EQUAL_WEIGHTS = 0.05
 _AA = "band-permuted-hidden"
+# The settings in which a band and its controls differ by nature.
+_PLACES = {"fc1_bandwidth", "fc2_bandwidth", "pattern", "mask_seed"}
 
 _QUESTIONS: Mapping[str, tuple[str, Mapping[Verdict, str]]] = {
     "random": (
@@ -59,6 +64,14 @@ _QUESTIONS: Mapping[str, tuple[str, Mapping[Verdict, str]]] = {
             Verdict.NOT_SHOWN: "Not shown: breaking the locality made no difference that counts",
         },
     ),
+    "init_scale": (
+        "Is the band better when its first weights are scaled by 1/√density?",
+        {
+            Verdict.BETTER: "Yes: shown better",
+            Verdict.WORSE: "No: shown worse",
+            Verdict.NOT_SHOWN: "Not shown",
+        },
+    ),
     "wider": (
         "Is a wider MLP with a band better than the dense one with as many weights?",
         {
@@ -98,6 +111,8 @@ class Controls:
     relabelled: tuple[Control, ...]
     aa: Family | None
     plain: Mapping[str, float]
+    labels: Mapping[str, str]
+    tuned: bool
 
     def compared(self, control: Control) -> Comparison | None:
         """The judged difference, None with one seed."""
@@ -115,54 +130,86 @@ class Controls:
         ]
 
 
-def controls(group: Group, outcomes: Outcomes) -> Controls | None:
-    """None where the group has no control."""
+def controls(
+    group: Group, outcomes: Outcomes, value: Value | None = None, *, tuned: bool = False
+) -> Controls | None:
+    """None where the group has no control.
+
+    `value` is the loss that is compared, the final validation loss when absent. In a `tuned` group
+    every arm has its own best learning rate; renamed arms are still taken at the band's.
+    """
+    pool = [a for a in outcomes.experiment.arms if a.data == group.baseline.data]
+    apart = _PLACES | ({"learning_rate"} if tuned else set())
     found: list[Control] = []
     relabelled: list[Control] = []
     for band in group.arms:
         if not (band.sparse and band.mlp.pattern == "band"):
             continue
+        alike = [a for a in group.arms if _settings(a, apart) == _settings(band, apart)]
         if band.mlp.shape == "wider" and _equal_weights(band, group.baseline):
             found.append(Control("wider", band, (group.baseline,)))
         if band.mlp.shape:
             continue
-        for question in ("random", "block", "band-permuted-residual", _AA):
-            others = tuple(
-                a
-                for a in group.arms
-                if a.mlp.pattern == question and a.sparse and not a.mlp.shape
-                and _bandwidths(a) == _bandwidths(band)
-            )  # fmt: skip
+        same = [a for a in alike if a.sparse and _bandwidths(a) == _bandwidths(band)]
+        for question in ("random", "block", "band-permuted-residual"):
+            others = tuple(a for a in same if a.mlp.pattern == question and not a.mlp.shape)
             if others:
-                (relabelled if question == _AA else found).append(Control(question, band, others))
+                found.append(Control(question, band, others))
         for question in ("narrower", "low-rank"):
             others = tuple(
                 a
-                for a in group.arms
+                for a in alike
                 if a.mlp.shape == question and not a.sparse and _equal_weights(a, band)
             )
             if others:
                 found.append(Control(question, band, others))
+        plain = tuple(
+            a
+            for a in group.arms
+            if band.settings.get("init_scale") and not a.settings.get("init_scale")
+            and a.mlp == band.mlp and _bandwidths(a) == _bandwidths(band)
+            and _settings(a, apart | {"init_scale"}) == _settings(band, apart | {"init_scale"})
+        )  # fmt: skip
+        if plain:
+            found.append(Control("init_scale", band, plain))
+        renamed = tuple(
+            a
+            for a in pool
+            if a.mlp.pattern == _AA and _bandwidths(a) == _bandwidths(band)
+            and _settings(a, _PLACES) == _settings(band, _PLACES)
+        )  # fmt: skip
+        if renamed:
+            relabelled.append(Control(_AA, band, renamed))
     if not found and not relabelled:
         return None
     order = list(_QUESTIONS)
     found.sort(key=lambda control: order.index(control.question))
-    value = final_value(outcomes, group.baseline.name)
+    value = value or final_value(outcomes, group.baseline.name)
+    same_as_baseline = {arm.name for arm, _ in dense_repeats(outcomes.experiment)}
+    everyone = [a for a in (group.baseline, *group.arms) if a.name not in same_as_baseline]
+    also = [a.name for a in everyone]
+    named = (*everyone, *(a for c in relabelled for a in c.others if a not in everyone))
     return Controls(
         tuple(found),
-        compare(outcomes, {c.key: c.weights for c in found}, value),
+        compare(outcomes, {c.key: c.weights for c in found}, value, also),
         tuple(relabelled),
-        compare(outcomes, {c.key: c.weights for c in relabelled}, value),
-        {c.key: gap for c in (*found, *relabelled) if (gap := _plain(c, outcomes)) is not None},
+        compare(outcomes, {c.key: c.weights for c in relabelled}, value, also),
+        {
+            c.key: gap
+            for c in (*found, *relabelled)
+            if (gap := _plain(c, outcomes, value)) is not None
+        },
+        distinct_labels(named),
+        tuned,
     )
 
 
-def section(made: Controls | None, group: Group, outcomes: Outcomes) -> list[str]:
-    """The questions, their comparisons and answers, and the A/A check."""
+def section(made: Controls | None, outcomes: Outcomes, what: str) -> list[str]:
+    """The questions, their comparisons and answers, and the A/A check. `what` names the loss."""
     if made is None:
         return []
     seeds = len(outcomes.experiment.seeds)
-    labels = distinct_labels((group.baseline, *group.arms))
+    labels = made.labels
     blocks = ["## Controls"]
     if made.found:
         rows = [
@@ -177,14 +224,20 @@ def section(made: Controls | None, group: Group, outcomes: Outcomes) -> list[str
         ]
         header = ["Question", "Band", "Against", "MLP weights", "Δ (nats)"]
         blocks += [
-            "Δ is the band's final validation loss minus the control's (several draws: their "
-            "mean). Below 0 the band is better.",
+            f"Δ is the band's {what} minus the control's (several draws: their mean). Below 0 the "
+            "band is better."
+            + (" Every run is the one at its configuration's best rate." if made.tuned else "")
+            + (
+                " The ± is about the seeds: random places stand for the draws that were run."
+                if any(c.question == "random" for c in made.found) and seeds > 1
+                else ""
+            ),
             md.table([*header, *(["Verdict"] if seeds > 1 else [])], rows),
         ]
         if made.family is not None:
             names = {c.key: labels[c.band.name] for c in made.found}
             blocks += method(made.family, outcomes.experiment, names, what="Δ of the controls")
-        blocks.append(md.bullets(answers(made, group, seeds)))
+        blocks.append(md.bullets(answers(made, seeds)))
     if made.relabelled:
         blocks += ["### The same model under other names (A/A)", _aa_intro(made)]
         rows = [
@@ -201,11 +254,11 @@ def section(made: Controls | None, group: Group, outcomes: Outcomes) -> list[str
     return blocks
 
 
-def answers(made: Controls | None, group: Group, seeds: int) -> list[str]:
+def answers(made: Controls | None, seeds: int) -> list[str]:
     """One sentence a question. With one seed they describe the runs."""
     if made is None:
         return []
-    labels = {k: md.escape(v) for k, v in distinct_labels((group.baseline, *group.arms)).items()}
+    labels = {name: md.escape(label) for name, label in made.labels.items()}
     lines = []
     for question in dict.fromkeys(c.question for c in made.found):
         parts = []
@@ -219,12 +272,11 @@ def answers(made: Controls | None, group: Group, seeds: int) -> list[str]:
     return lines
 
 
-def alarm(made: Controls | None, group: Group) -> list[str]:
+def alarm(made: Controls | None) -> list[str]:
     """The banner over a report whose A/A comparison shows an effect."""
     if made is None or not made.broken:
         return []
-    labels = distinct_labels((group.baseline, *group.arms))
-    names = md.listed([md.escape(labels[c.others[0].name]) for c in made.broken])
+    names = md.listed([md.escape(made.labels[c.others[0].name]) for c in made.broken])
     return [
         f"**The method or the runs are broken: {names} only renames the hidden units, and yet an "
         "effect is found (see [Controls](#controls)).** One report in twenty would say so by "
@@ -282,16 +334,23 @@ def _difference(control: Control, made: Controls, seeds: int) -> list[str]:
     return [md.nats(compared.nats, compared.half_width), verdict_text(compared)]
 
 
-def _plain(control: Control, outcomes: Outcomes) -> float | None:
-    rows = outcomes.paired(control.band.name, *(a.name for a in control.others))
-    if not rows:
-        return None
-    return sum(row[0] - sum(row[1:]) / len(control.others) for row in rows) / len(rows)
+def _plain(control: Control, outcomes: Outcomes, value: Value) -> float | None:
+    """Mean difference over the seeds that have every loss in it; None when one diverged."""
+    gaps = []
+    for seed in outcomes.experiment.seeds:
+        losses = {arm: value(arm, seed) for arm in control.weights}
+        if all(loss is not None for loss in losses.values()):
+            gaps.append(sum(w * (losses[arm] or 0.0) for arm, w in control.weights.items()))
+    return fmean(gaps) if gaps and all(map(math.isfinite, gaps)) else None
 
 
 def _size(control: Control) -> str:
     sizes = [control.band.mlp.weights, *(a.mlp.weights for a in control.others)]
     return " / ".join(dict.fromkeys(f"{size:,}" for size in sizes))
+
+
+def _settings(arm: Arm, apart: set[str]) -> dict[str, object]:
+    return {key: value for key, value in arm.settings.items() if key not in apart}
 
 
 def _bandwidths(arm: Arm) -> Sequence[tuple[str, object]]:

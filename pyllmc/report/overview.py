@@ -92,6 +92,8 @@ def settings(experiment: Experiment, outcomes: Outcomes) -> list[str]:
                 names = holders.setdefault(_value(values[key]), [])
                 if experiment.arm(arm).label not in names:
                     names.append(experiment.arm(arm).label)
+        if key == "mask_seed" and len(holders) == 1:
+            continue  # says something about draws only
         if len(holders) == 1:
             rows.append([key, next(iter(holders))])
         else:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from os.path import commonprefix
 
 from pyllmc.report import markdown as md
-from pyllmc.report.comparisons import Comparison, Family, Verdict, against, compare
+from pyllmc.report.comparisons import Comparison, Family, Value, Verdict, against, compare
 from pyllmc.report.inputs import Arm, Experiment
 from pyllmc.report.outcomes import Outcomes, Sample, State
+from pyllmc.report.panels import Group
 from pyllmc.report.repeats import dense_repeats
 from pyllmc.report.verdicts import method, verdict_text
 
@@ -84,6 +85,23 @@ class Tuning:
     unfinished: tuple[Configuration, ...]
     family: Family | None
     on_test: bool
+
+    @property
+    def group(self) -> Group:
+        """Every configuration at its best rate, against the baseline at its own."""
+        return Group(
+            self.baseline.arms[self.baseline_rate],
+            tuple(t.configuration.arms[t.rate] for t in self.others),
+        )
+
+    @property
+    def what(self) -> str:
+        """The loss that tuned configurations are compared by."""
+        return "test loss" if self.on_test else "final validation loss"
+
+    def value(self, outcomes: Outcomes) -> Value:
+        """That loss, by arm and seed."""
+        return _Value(outcomes, self.on_test)
 
     @property
     def rates(self) -> list[float]:

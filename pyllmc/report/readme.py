@@ -24,21 +24,18 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for check in checks:
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
-    same = {arm.name for arm, _ in dense_repeats(experiment)}
-    families = {
-        group.baseline.name: against(
-            outcomes, [a.name for a in group.arms if a.name not in same], group.baseline.name
-        )
-        for group in found
-    }
-    control = controls.controls(found[0], outcomes)
+    families = {group.baseline.name: family_of(group, outcomes) for group in found}
     tuned = tuning(experiment, outcomes)
+    control, compared = controls.controls(found[0], outcomes), "final validation loss"
+    if tuned is not None:
+        value, compared = tuned.value(outcomes), tuned.what
+        control = controls.controls(tuned.group, outcomes, value, tuned=True)
     short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
     short += rates.findings(tuned, len(experiment.seeds))
-    short += controls.answers(control, found[0], len(experiment.seeds))
+    short += controls.answers(control, len(experiment.seeds))
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
-    blocks += [f"> {line}" for line in controls.alarm(control, found[0])]
+    blocks += [f"> {line}" for line in controls.alarm(control)]
     blocks += [experiment.description]
     if experiment.questions:
         blocks += ["Questions:", md.bullets(experiment.questions)]
@@ -57,7 +54,7 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     blocks += rates.section(tuned, experiment, outcomes)
     if tuned is not None:
         blocks += _image(charts, "learning_rate", "Final loss against learning rate")
-    blocks += controls.section(control, found[0], outcomes)
+    blocks += controls.section(control, outcomes, compared)
     blocks += _analysis(found[0], outcomes, checks)
     blocks += _beyond(found[0], experiment, outcomes, charts)
     blocks += findings.expectations(experiment, outcomes)
@@ -93,9 +90,24 @@ def _summary(
 ) -> list[str]:
     blocks = [] if only else [f"### Against {md.escape(group.baseline.label)}"]
     blocks += results.summary(group, outcomes, repeats, family)
-    blocks += verdicts.method(family, outcomes.experiment, distinct_labels(group.arms))
-    blocks += _image(charts, density_key(group, outcomes.experiment), "Final loss against density")
-    return blocks
+    experiment = outcomes.experiment
+    blocks += verdicts.method(family, experiment, distinct_labels(group.arms))
+    blocks += _image(
+        charts, difference_key(group, experiment), "Differences to the baseline with intervals"
+    )
+    return blocks + _image(charts, density_key(group, experiment), "Final loss against density")
+
+
+def family_of(group: Group, outcomes: Outcomes) -> Family | None:
+    """Every arm of a group against its baseline, judged; repeats of the baseline are none."""
+    same = {arm.name for arm, _ in dense_repeats(outcomes.experiment)}
+    arms = [arm.name for arm in group.arms if arm.name not in same]
+    return against(outcomes, arms, group.baseline.name)
+
+
+def difference_key(group: Group, experiment: Experiment) -> str:
+    """The key of a group's chart of differences."""
+    return f"{key_prefix(group, experiment)}differences"
 
 
 def density_key(group: Group, experiment: Experiment) -> str:

@@ -31,7 +31,10 @@ def headline(family: Family | None, labels: Mapping[str, str], baseline: str) ->
     for verdict in Verdict:
         names = family.having(verdict)
         if names:
-            parts.append(f"{verdict.value}: {md.listed([labels[name] for name in names])}")
+            shown = [labels[name] for name in names]
+            if any("," in label for label in shown):
+                shown = [f"“{label}”" for label in shown]
+            parts.append(f"{verdict.value}: {md.listed(shown)}")
     text = f"Over {family.seeds} seeds, against {baseline}: {'; '.join(parts)}."
     if family.smallest_shown is not None:
         text += (
@@ -71,7 +74,7 @@ def method(
         parts.append(
             "Differences: loss = run + seed + residual, fitted to all runs together, so that every "
             f"seed is a block; residual standard deviation {found.residual_sd:.4f} nats on "
-            f"{found.df} degrees of freedom. The ± of {_count(len(found.estimates))} hold "
+            f"{_degrees(found.df)}. The ± of {_count(len(found.estimates))} hold "
             f"simultaneously at {100 * found.level:.4g} % (Dunnett; critical value "
             f"{found.critical:.3f}, multivariate t). Verdicts: shown better or worse where the "
             "interval leaves out 0, else not shown, which is not a proof of equality."
@@ -111,9 +114,9 @@ def _briefly(family: Family, what: str) -> str:
     if found is None:
         return f"{what}: no interval could be made; verdicts count seeds (sign test)."
     return (
-        f"{what}: as under the summary, simultaneous at {100 * found.level:.4g} % over the "
-        f"{len(found.estimates)} of this table (residual standard deviation "
-        f"{found.residual_sd:.4f} nats on {found.df} degrees of freedom, critical value "
+        f"{what}: as under the summary, simultaneous at {100 * found.level:.4g} % over "
+        f"{_count(len(found.estimates))} of this table (residual standard deviation "
+        f"{found.residual_sd:.4f} nats on {_degrees(found.df)}, critical value "
         f"{found.critical:.3f}; smallest difference that could have been shown "
         f"{family.smallest_shown:.4f} nats, with {100 * POWER:g} % power {family.detectable:.4f})."
     )
@@ -141,6 +144,10 @@ def _margin(margin: float | None) -> str:
         f'"As good as": the interval ends below the margin of {margin:g} nats that the matrix file '
         "declares."
     )
+
+
+def _degrees(df: int) -> str:
+    return "one degree of freedom" if df == 1 else f"{df} degrees of freedom"
 
 
 def _count(m: int) -> str:

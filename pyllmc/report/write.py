@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pyllmc.files import atomic_write
-from pyllmc.report.axis_charts import cost_chart, fit_chart, rate_chart
+from pyllmc.report.axis_charts import cost_chart, difference_chart, fit_chart, rate_chart
 from pyllmc.report.charts import density_chart, loss_chart
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import groups, panels
 from pyllmc.report.rates import tuning
-from pyllmc.report.readme import density_key, render
+from pyllmc.report.readme import density_key, difference_key, family_of, render
 
 
 def write_report(experiment: Experiment, folder: Path) -> Path:
@@ -26,6 +26,8 @@ def write_report(experiment: Experiment, folder: Path) -> Path:
         for panel in panels(group, experiment):
             if any(len(outcomes.curve(arm.name)) for arm in (panel.baseline, *panel.arms)):
                 drawn[panel.key] = loss_chart(panel, outcomes)
+        family = family_of(group, outcomes)
+        drawn[difference_key(group, experiment)] = difference_chart(group, family)
         drawn[density_key(group, experiment)] = density_chart(group, outcomes)
     first = groups(experiment)[0]
     for panel in panels(first, experiment):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pyllmc.sinks.runs import RunLog
 
-LOOK = "mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db"
+LOOK = "mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db (of the full mlflow package)"
 # MLflow takes no more in one call.
 _METRICS, _PARAMS = 1000, 100
 _STATUS = {"done": "FINISHED", "failed": "FAILED", "diverged": "FAILED", "running": "RUNNING",

@@ -17,6 +17,9 @@ Band (bandwidths are measured on the hidden axis; 0 = dense)
 -2 --fc2-bandwidth N [0]
 -d --dense N [0]
 --mask-init N [1]
+--pattern NAME [band]
+--mask-seed N [1337]
+--init-scale NAME [none]
 Files
 -e --model FILE [model.bin]
 -c --checkpoint FILE [none]

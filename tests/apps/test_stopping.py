@@ -47,7 +47,9 @@ def test_a_signal_finishes_the_step_and_saves(number: int, code: int, lab: Lab) 
         {"type": "end", "step": done, "status": "interrupted"},
     ]
     assert lab.log()[-1].startswith(f"s:{done - 1} trl:")
-    assert out.endswith(f"interrupted after {done} of 1000000 updates; --resume goes on from here\n")
+    assert out.endswith(
+        f"interrupted after {done} of 1000000 updates; --resume goes on from here\n"
+    )
     assert len(re.findall("^val loss", out, re.MULTILINE)) <= 1
 
 

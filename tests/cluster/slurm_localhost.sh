@@ -3,8 +3,8 @@
 # this machine, on free ports, in a temporary folder, ended with the script.
 #
 # Needs Debian's slurm-wlm (apt-get install slurm-wlm) and a built checkout. A run is preempted in
-# mid-run by Slurm's own signal, queued again and resumed; every log and every weight must be what
-# the local pool makes. Takes about a minute.
+# mid-run by Slurm's own signal, queued again and resumed, a runner is killed, a matrix is cancelled;
+# every log and every weight must be what the local pool makes. Takes about two minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 repository=$PWD
@@ -77,26 +77,55 @@ run() {
     --set val_batches=2 --set sample_every=0 --set sample_length=0 "$@"
 }
 state() { python -c 'import json, sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' \
-  "slurm/cells/$1/state.json" "$2" 2> /dev/null || true; }
+  "$1/cells/$2/state.json" "$3" 2> /dev/null || true; }
 
 run --out slurm --engine slurm --slurm-option partition=debug > slurm.out 2> slurm.err &
 runner=$!
-until [ "$(state baseline_s1 state)" = running ] && [ "$(state baseline_s1 pid)" != None ]; do
+until [ "$(state slurm baseline_s1 state)" = running ] && [ "$(state slurm baseline_s1 pid)" != None ]; do
   kill -0 $runner || { cat slurm.err; exit 1; }
   sleep 0.1
 done
 scancel --signal=USR2 "$(squeue --noheader --format=%A --name=baseline_s1)"
 wait $runner || { cat slurm.err; exit 1; }
 cat slurm.out
-[ "$(state baseline_s1 attempt)" = 2 ] || { echo "baseline_s1 was not preempted" >&2; exit 1; }
-[ "$(state both_bw256_s2 attempt)" = 1 ] || { echo "both_bw256_s2 was disturbed" >&2; exit 1; }
+[ "$(state slurm baseline_s1 attempt)" = 2 ] || { echo "baseline_s1 was not preempted" >&2; exit 1; }
+[ "$(state slurm both_bw256_s2 attempt)" = 1 ] || { echo "both_bw256_s2 was disturbed" >&2; exit 1; }
 grep -q '"--resume"' slurm/cells/baseline_s1/config.json
+
+# Jobs outlive their runner; the next runner leaves what runs alone and runs nothing twice.
+engine=(--engine slurm --slurm-option partition=debug)
+run --out orphan "${engine[@]}" > /dev/null 2>&1 &
+runner=$!
+until [ "$(state orphan baseline_s1 pid)" -gt 0 ]; do sleep 0.1; done 2> /dev/null
+kill -9 $runner $(pgrep -P $runner)
+wait $runner || true
+code=75
+while [ $code = 75 ]; do
+  code=0
+  run --out orphan "${engine[@]}" > slurm.out 2> slurm.err || code=$?
+done
+[ $code = 0 ] || { cat slurm.err; exit 1; }
+for cell in baseline_s1 both_bw256_s1 baseline_s2 both_bw256_s2; do
+  [ "$(state orphan $cell attempt)" = 1 ] || { echo "$cell was run twice" >&2; exit 1; }
+done
+
+# Cancelled runs save, and go on when asked.
+run --out cancelled "${engine[@]}" > /dev/null 2> slurm.err &
+runner=$!
+until [ "$(state cancelled baseline_s1 pid)" -gt 0 ]; do sleep 0.1; done 2> /dev/null
+pyllmc matrix cancel "$repository/runs/demo" --out cancelled --set seeds=[1,2] 2> /dev/null
+code=0
+wait $runner || code=$?
+[ $code = 75 ] || { echo "a cancelled matrix ended with $code" >&2; cat slurm.err; exit 1; }
+[ "$(state cancelled baseline_s1 state)" = preempted ]
+run --out cancelled "${engine[@]}" > /dev/null 2>&1
 
 run --out whole > /dev/null 2>&1
 for folder in logs checkpoints; do
   for file in whole/"$folder"/*.txt whole/"$folder"/*.bin; do
-    [ ! -e "$file" ] || cmp "$file" "slurm/$folder/$(basename "$file")"
+    [ -e "$file" ] || continue
+    for out in slurm orphan cancelled; do cmp "$file" "$out/$folder/$(basename "$file")"; done
   done
 done
 failed=0
-echo "Slurm made the same bits as the local pool, one run preempted and resumed on the way"
+echo "Slurm made the same bits as the local pool: preempted, without its runner, and cancelled"

@@ -200,3 +200,24 @@ def test_margins_and_patterns_that_mean_nothing_are_refused(tmp_path: Path) -> N
             continue
         with pytest.raises(UsageError, match=message):
             load(tmp_path, text)
+
+
+def test_controls_that_ship_have_the_weights_they_promise(repo_root: Path) -> None:
+    matrix = load_matrix(repo_root / "runs/banded-controls")
+    arms = {run.arm: run for run in matrix.runs}
+    kept = {name: run.kept("fc1")[0] + run.kept("fc2")[0] for name, run in arms.items()}
+    for band, share in (("256", 0.439), ("512", 0.751)):
+        assert kept[f"band_{band}"] == pytest.approx(share * kept["baseline"], rel=1e-3)
+    like = {"narrow_225": "256", "low_rank_45": "256", "narrow_384": "512"}
+    for name, run in arms.items():
+        if name in ("baseline", "wide_1024"):
+            band = "baseline"
+        else:
+            band = f"band_{like.get(name, '256' if '256' in name else '512')}"
+        assert kept[name] == pytest.approx(kept[band], rel=3e-3), name
+        assert matrix.weights(run, 3).seed == 3
+    assert len({run.mask_seed for run in arms.values() if run.pattern == "random"}) == 3
+    assert {run.learning_rate for run in matrix.runs} == {1e-3, 3e-3}
+    assert len(matrix.runs) == 2 * len(arms)
+    assert matrix.seeds == (1, 2, 3, 4, 5)
+    assert matrix.margin == 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from formats import model_files
+from formats.llmc_files import SMALL
 from interop.hf_models import META, edit_config, edit_tensors, make_checkpoint, numpy_logits
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
@@ -19,6 +22,7 @@ from pyllmc.errors import FormatError, UsageError, WriteError
 from pyllmc.interop.hf_export import export_hf
 from pyllmc.interop.hf_import import import_hf
 from pyllmc.interop.hf_tokenizer import TokenizerFiles
+from pyllmc.interop.llmc import export_llmc
 
 TOKENS = np.array([3, 1, 89, 0, 7, 7, 42], np.int32)
 SIZES = [(90, 128), (128, 128), (90, 90)]
@@ -319,9 +323,31 @@ def test_a_failed_export_leaves_nothing(
     assert sorted(tmp_path.iterdir()) == [model]
 
 
-def test_what_is_not_a_plain_gpt2_is_not_exported(tmp_path: Path) -> None:
+NOT_PLAIN = {
+    "its bandwidths differ by layer": {"fc1_bandwidth": [4, 0]},
+    "its pattern is random": {"fc1_bandwidth": [8, 8], "pattern": "random"},
+    "its MLP is 5 wide, not 4 C = 16": {"hidden": 5},
+    "its MLP has rank 3": {"mlp_rank": 3},
+}
+
+
+@pytest.mark.parametrize("reason", NOT_PLAIN)
+def test_a_model_that_is_not_a_plain_gpt2_is_not_exported(reason: str, tmp_path: Path) -> None:
+    about = model_files.description(SMALL, **NOT_PLAIN[reason])
+    model = tmp_path / "model.bin"
+    model.write_bytes(model_files.model_file(about, model_files.random_tensors(about)))
+    for export in (
+        lambda: export_hf(model, tmp_path / "out", None),
+        lambda: export_llmc(model, tmp_path / "out", "bf16"),
+    ):
+        with pytest.raises(FormatError, match=re.escape(f"is not a plain GPT-2 ({reason})")):
+            export()
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_file_that_is_no_model_is_not_exported(tmp_path: Path) -> None:
     (tmp_path / "other.bin").write_bytes(bytes(4096))
-    with pytest.raises(FormatError, match="it is not a checkpoint"):
+    with pytest.raises(FormatError, match=r"other\.bin has the magic number 0"):
         export_hf(tmp_path / "other.bin", tmp_path / "hf", None)
     assert not (tmp_path / "hf").exists()
 

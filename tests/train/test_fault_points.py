@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 from apps.lab import Lab, make_lab
 from train.run_lab import (
-    ROOT, WORDS, assert_same, copy_of, finish, killed_at, outcome, prepare, read_state, states,
+    ROOT,
+    WORDS,
+    assert_same,
+    copy_of,
+    finish,
+    killed_at,
+    outcome,
+    prepare,
+    read_state,
+    states,
 )  # fmt: skip
 
 RESUME_POINTS = ["resume_chosen", "resume_text_cut", "resume_logs_cut"]

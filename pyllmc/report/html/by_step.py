@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
-from pyllmc.report.html.chart import Chart, Source, Trace, straight, thinned_steps
-from pyllmc.report.html.curves import Spread, after_start, spread
-from pyllmc.report.html.tables import table
-from pyllmc.report.outcomes import State, curves_of
+from pyllmc.report.cost import against_flops, against_time, differs
+from pyllmc.report.html.chart import Chart, Source, Trace, View, straight, thinned_steps
+from pyllmc.report.html.curves import Spread, after_start, numbers, spread
+from pyllmc.report.html.tables import table, text
+from pyllmc.report.outcomes import State
 from pyllmc.report.panels import Group, key_prefix
 
 _STEP = {"title": {"text": "step"}}
 
 
 def loss(source: Source) -> Chart | None:
-    """Validation and training loss, with the range over the seeds."""
+    """Validation and training loss, with the range over the seeds; and validation loss against
+    what training cost, where runs differ in that."""
     traces: list[Trace] = []
-    ranges: dict[str, list[float] | None] = {}
+    views: dict[str, View] = {}
     for view in ("validation", "training"):
         spreads = {}
         for arm in source.experiment.arms:
@@ -28,9 +30,19 @@ def loss(source: Source) -> Chart | None:
         for name, found in spreads.items():
             traces += source.curve(name, found, view=view, markers=view == "validation")
         if spreads:
-            ranges[view] = after_start(list(spreads.values()))
+            views[view] = {"x": "step", "range": after_start(list(spreads.values()))}
     if not traces:
         return None
+    arms = source.experiment.arms
+    for view, x, curves in (
+        ("validation by FLOPs", "executed training FLOPs",
+         {a.name: against_flops(source.experiment, source.outcomes, a) for a in arms}),
+        ("validation by time", "seconds of training",
+         {a.name: against_time(source.outcomes, a) for a in arms}),
+    ):  # fmt: skip
+        if "validation" in views and differs(curves):
+            views[view] = {"x": x, "range": views["validation"]["range"]}
+            traces += [_against(source, a, view, c) for a, c in curves.items() if c]
     return Chart(
         "loss",
         "Loss by step",
@@ -39,9 +51,17 @@ def loss(source: Source) -> Chart | None:
         traces,
         {"xaxis": _STEP, "yaxis": {"title": {"text": "loss (nats a token)"}}},
         _losses_table(source),
-        ranges,
+        views,
         open=False,
     )
+
+
+def _against(source: Source, arm: str, view: str, curve: Mapping[float, float]) -> Trace:
+    return {
+        "type": "scatter", "mode": "lines", "name": text(source.labels[arm]),
+        "x": numbers(list(curve)), "y": numbers(list(curve.values())),
+        "meta": {**source.looks[arm], "view": view}, "hovertemplate": "%{y:.4f} at %{x:.3s}",
+    }  # fmt: skip
 
 
 def difference(source: Source, group: Group) -> Chart | None:
@@ -82,14 +102,14 @@ def difference(source: Source, group: Group) -> Chart | None:
 
 def gap(source: Source) -> Chart | None:
     """Validation loss minus the loss on the fixed subset of the training data."""
-    curves = curves_of(source.experiment.losses)
     spreads = {}
     for arm in source.experiment.arms:
-        gaps = []
-        for outcome in source.shown(arm):
-            subset = curves.get((arm.name, outcome.trial.seed, "train_subset"), {})
-            gaps.append({s: x - subset[s] for s, x in outcome.val.items() if s in subset})
-        found = spread(gaps)
+        found = spread(
+            [
+                {s: x - o.subset[s] for s, x in o.val.items() if s in o.subset}
+                for o in source.shown(arm)
+            ]
+        )
         if len(found.steps):
             spreads[arm.name] = found
     if not spreads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from pyllmc.report.html.curves import Spread, numbers
 from pyllmc.report.html.inputs import Cell
@@ -12,6 +12,7 @@ from pyllmc.report.html.tables import text
 from pyllmc.report.inputs import Arm, Experiment
 from pyllmc.report.outcomes import Outcome, Outcomes, State
 from pyllmc.report.panels import Group, distinct_labels, groups
+from pyllmc.report.rates import configurations
 
 _COLOURS = 8
 _DASHES = ("solid", "dash", "dot", "dashdot")
@@ -21,13 +22,20 @@ _MAX_ROWS = 21
 Trace = dict[str, Any]
 
 
+class View(TypedDict):
+    """What a view's x-axis shows, and its y-range (None: all)."""
+
+    x: str
+    range: list[float] | None
+
+
 @dataclass(frozen=True)
 class Chart:
     """One chart, as Plotly's traces and layout, and its table as HTML.
 
     A trace's `meta` says to which arm it belongs ("arm", so that the picker can hide it) and which
-    colour it has ("colour", -1 for a baseline). `views` maps the name of each view of the chart to
-    its y-range; the traces of a view name it in `meta`.
+    colour it has ("colour", -1 for a baseline). A chart with several views has them in `views` by
+    name; the traces of a view name it in `meta`.
     """
 
     key: str
@@ -36,7 +44,7 @@ class Chart:
     traces: list[Trace]
     layout: Mapping[str, Any]
     table: str
-    views: Mapping[str, list[float] | None] = field(default_factory=dict)
+    views: Mapping[str, View] = field(default_factory=dict)
     open: bool = True
 
 
@@ -50,7 +58,12 @@ class Source:
         self.groups: list[Group] = groups(self.experiment)
         self.labels = distinct_labels(self.experiment.arms)
         self.several = not self.experiment.one_seed
-        self.looks = looks(self.experiment.arms, {g.baseline.name for g in self.groups})
+        self.looks = looks(self.experiment, {g.baseline.name for g in self.groups})
+
+    def named(self, title: str, group: Group) -> str:
+        """A chart's title, with its group's baseline where there are several groups."""
+        several = len(self.groups) > 1
+        return f"{title} (against {self.labels[group.baseline.name]})" if several else title
 
     def shown(self, arm: Arm) -> list[Outcome]:
         """The arm's finished runs, or if none is, all that are not another run's."""
@@ -95,18 +108,23 @@ class Source:
         return f"{sentence} of up to {len(self.experiment.seeds)} seeds."
 
 
-def looks(arms: Sequence[Arm], baselines: set[str]) -> dict[str, dict[str, Any]]:
-    """Colour and dash by arm: baselines in the text's colour, the others in turn."""
-    found: dict[str, dict[str, Any]] = {}
+def looks(experiment: Experiment, baselines: set[str]) -> dict[str, dict[str, Any]]:
+    """Colour and dash by arm: baselines in the text's colour, the others in turn. Arms that differ
+    in their learning rate only share a colour; what shares one differs in its dash."""
+    colours: dict[str, tuple[int, int]] = {}
     base = other = 0
-    for arm in arms:
-        if arm.name in baselines:
-            colour, dash = -1, _DASHES[base % len(_DASHES)]
-            base += 1
+    for configuration in configurations(experiment):
+        names = [arm.name for arm in configuration.arms.values()]
+        if baselines & set(names):
+            first, colour, base = base, -1, base + len(names)
         else:
-            colour, dash = other % _COLOURS, _DASHES[other // _COLOURS % len(_DASHES)]
-            other += 1
-        found[arm.name] = {"arm": arm.name, "colour": colour, "dash": dash}
+            first, colour, other = other // _COLOURS, other % _COLOURS, other + 1
+        for i, name in enumerate(names):
+            colours[name] = (colour, first + i)
+    found = {}
+    for arm in experiment.arms:
+        colour, dash = colours.get(arm.name, (_COLOURS - 1, 0))  # asks for what another asks for
+        found[arm.name] = {"arm": arm.name, "colour": colour, "dash": _DASHES[dash % len(_DASHES)]}
     return found
 
 
@@ -126,7 +144,8 @@ def straight(direction: str, at: float = 0.0, dash: str = "dash") -> dict[str, A
 
 
 def names_axis(names: Sequence[str]) -> dict[str, Any]:
-    """An axis of names, first on top; long ones are cut, on a narrow screen (page.js) more."""
+    """An axis of names, first on top; long ones are cut in the middle, on a narrow screen (page.js)
+    more."""
     return {
         "autorange": "reversed", "type": "category", "tickvals": [text(name) for name in names],
         "ticktext": [text(_cut(name, 40)) for name in names],
@@ -143,4 +162,5 @@ def thinned_steps(steps: Sequence[int]) -> list[int]:
 
 
 def _cut(label: str, length: int) -> str:
-    return label if len(label) <= length else f"{label[: length - 1]}…"
+    tail = length * 2 // 5
+    return label if len(label) <= length else f"{label[: length - tail - 1]}…{label[-tail:]}"

@@ -15,5 +15,5 @@ def all_charts(source: Source) -> list[Chart]:
             finals.density(source, group),
             finals.forest(source, group),
         ]
-    found += [by_step.gap(source), costs.speed(source), costs.memory(source)]
+    found += [finals.rates(source), by_step.gap(source), costs.speed(source), costs.memory(source)]
     return [chart for chart in found if chart is not None]

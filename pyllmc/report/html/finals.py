@@ -11,6 +11,7 @@ from pyllmc.report.html.curves import numbers
 from pyllmc.report.html.tables import table, text
 from pyllmc.report.outcomes import Sample
 from pyllmc.report.panels import Group, bandwidth_text, key_prefix
+from pyllmc.report.rates import configurations
 from pyllmc.report.repeats import dense_repeats
 from pyllmc.report.verdicts import verdict_text
 
@@ -43,7 +44,7 @@ def density(source: Source, group: Group) -> Chart | None:
     bars = "Bars are 95 % t intervals of the mean, small dots the seeds."
     return Chart(
         f"{key_prefix(group, source.experiment)}density",
-        "Final loss against density",
+        source.named("Final loss by density", group),
         "Density is the kept share of the matrices that have a pattern; the dashed line is "
         f"{source.labels[group.baseline.name]}. "
         + (bars if source.several else "One seed: no intervals."),
@@ -113,6 +114,59 @@ def forest(source: Source, group: Group) -> Chart | None:
         },
         table([*header, *(["n", "Interval", "Verdict"] if source.several else [])], rows),
     )
+
+
+def rates(source: Source) -> Chart | None:
+    """Final validation loss against the learning rate, a line a configuration; None where no
+    configuration was run at several."""
+    traces: list[Trace] = []
+    rows = []
+    several = [c for c in configurations(source.experiment) if len(c.arms) > 1]
+    for configuration in several:
+        finals = {
+            rate: (arm, final)
+            for rate, arm in configuration.arms.items()
+            if (final := source.outcomes.final(arm.name)) is not None
+        }
+        for rate, (arm, final) in finals.items():
+            told = [configuration.label, f"{rate:g}", md.loss(final.mean)]
+            rows.append([*told, *_spread(final)] if source.several else told)
+            traces.append(
+                {
+                    "type": "scatter", "mode": "markers", "name": text(source.labels[arm.name]),
+                    "x": [rate], "y": numbers([final.mean]), "marker": {"size": 9},
+                    "error_y": interval(final.half_width), "meta": source.looks[arm.name],
+                    "hovertemplate": "%{y:.4f} nats at %{x:g}",
+                }
+            )  # fmt: skip
+        if len(finals) > 1:
+            (arm, _), *_rest = finals.values()
+            traces.append(
+                {
+                    "type": "scatter", "mode": "lines", "hoverinfo": "skip", "x": list(finals),
+                    "y": numbers([final.mean for _, final in finals.values()]),
+                    "meta": {**source.looks[arm.name], "dash": "solid"},
+                }
+            )  # fmt: skip
+    if not rows:
+        return None
+    shown = sorted({rate for configuration in several for rate in configuration.arms})
+    bars = " Bars are 95 % t intervals of the mean." if source.several else ""
+    return Chart(
+        "rates",
+        "Final loss against learning rate",
+        f"One colour a configuration, one point a rate.{bars}",
+        traces,
+        {
+            "xaxis": {
+                "title": {"text": "learning rate"}, "type": "log", "tickvals": shown,
+                "ticktext": [f"{rate:g}" for rate in shown],
+            },
+            "yaxis": {"title": {"text": "final validation loss (nats a token)"}},
+        },
+        table(["Configuration", "Learning rate", "Final val loss",
+               *(["SD", "95 % interval", "n"] if source.several else [])], rows),
+    )  # fmt: skip
 
 
 def _note(source: Source, family: Family | None) -> str:

@@ -45,7 +45,7 @@ class Cell:
 
     `tokens_per_second` is the median over its logged steps, `memory_bytes` what the trainer
     planned; None where nothing was logged. `record` (how it was started) and `state` (what became
-    of it) are shown as they are.
+    of it) are shown as they are; `earlier` are the states in which earlier attempts ended.
     """
 
     arm: str
@@ -54,6 +54,7 @@ class Cell:
     memory_bytes: int | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
     state: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,10 @@
     layout.yaxis = { ...axis, automargin: true, ...chart.layout.yaxis };
     const { narrow, ...names } = layout.yaxis;
     if (narrow) layout.yaxis = innerWidth < 700 ? { ...names, ticktext: narrow } : names;
-    const range = view && chart.views[view];
-    if (range) layout.yaxis.range = range;
+    if (view) {
+      layout.xaxis.title = { text: chart.views[view].x };
+      layout.yaxis.range = chart.views[view].range || undefined;
+    }
     layout.shapes = (chart.layout.shapes || []).map((shape) => ({
       ...shape,
       line: { ...shape.line, color: colour("faint") },

@@ -98,7 +98,7 @@ def _chip(name: str, label: str, look: Mapping[str, Any]) -> str:
 def _section(chart: Chart) -> str:
     views = "".join(
         f'<button type="button" data-chart="{text(chart.key)}" data-view="{text(view)}">'
-        f"{text(view.capitalize())}</button>"
+        f"{text(view[0].upper() + view[1:])}</button>"
         for view in chart.views
         if len(chart.views) > 1
     )

@@ -39,21 +39,21 @@ def _happened(found: Sequence[Outcome], cells: Mapping[tuple[str, int | None], C
     for outcome in found:
         trial = outcome.trial
         cell = cells.get((trial.arm, trial.seed))
+        seed = "-" if trial.seed is None else str(trial.seed)
+        for state in cell.earlier if cell else ():
+            rows.append(_row(seed, state, str(state.get("state")), state.get("message")))
         state = cell.state if cell else {}
-        rows.append(
-            [
-                "-" if trial.seed is None else str(trial.seed),
-                outcome.state.value,
-                str(outcome.last_step) if outcome.last_step is not None else "-",
-                str(state.get("attempt") or "-"),
-                str(state.get("started") or "-"),
-                str(state.get("finished") or "-"),
-                str(state.get("host") or "-"),
-                outcome.why or "-",
-            ]
-        )
-    header = ["Seed", "State", "Last step", "Attempts", "Started", "Finished", "Host", "Why"]
+        last = {**state, "step": state.get("step") or outcome.last_step}
+        why = outcome.why or last.get("message")
+        rows.append(_row(seed, last, outcome.state.value, why))
+    header = ["Seed", "Attempt", "State", "Step", "Started", "Finished", "Host", "Why"]
     return table(header, rows)
+
+
+def _row(seed: str, state: Mapping[str, Any], became: str, why: object) -> list[str]:
+    told = [state.get(key) for key in ("attempt", "step", "started", "finished", "host")]
+    attempt, step, *rest = ["-" if value is None else str(value) for value in told]
+    return [seed, attempt, became, step, *rest, str(why or "-")]
 
 
 def _facts(outcome: Outcome, cell: Cell | None) -> dict[str, str]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from pyllmc.cli import main
+from pyllmc.experiments.identity import file_sha256
 from pyllmc.experiments.matrix import load_matrix
+from pyllmc.experiments.state import State
 from pyllmc.models.init import init_model
 
 NASTY = "FC2 </script><img src=x onerror=alert(1)> $x$ & <b>"
@@ -96,6 +99,13 @@ def write_experiment(folder: Path) -> None:
                 }
             )
         )
+        (record / "attempts" / "1").mkdir(parents=True)
+        for path, state in (
+            ("attempts/1/state.json", State("preempted", 1, step=700, message="runner killed")),
+            ("state.json", State("diverged" if boom else "done", 2, host="machine",
+                                 log_sha256=file_sha256(log))),
+        ):  # fmt: skip
+            (record / path).write_text(json.dumps(asdict(state)))
         checkpoint = matrix.checkpoint_path(cell.run, cell.seed)
         if cell.seed == 2 and not boom:
             init_model(checkpoint, 16, 2, 2, 32, 64, seed=cell.seed)

@@ -14,12 +14,48 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from pyllmc import _core
 from pyllmc.cli import main
+from pyllmc.cli.report import load_experiment
+from pyllmc.cli.report_html import load_evidence
+from pyllmc.experiments.matrix import load_matrix
+from pyllmc.models.init import init_model
 from pyllmc.report.html.blocks import BLOCKS, weight_map
+from pyllmc.report.html.chart import Source
+from pyllmc.report.html.charts import all_charts
 from pyllmc.report.html.curves import spread, thinned
 from pyllmc.report.html.page import script_json
 from pyllmc.report.html.readme_parts import readme_parts
+from pyllmc.report.outcomes import Outcomes
 
+MATRIX = """
+schema = 1
+title = "Rates"
+description = "For tests."
+baseline = "dense"
+seeds = [1, 2]
+[data]
+train = "data/t_train.bin"
+val = "data/t_val.bin"
+[model]
+channels = 16
+layers = 2
+heads = 2
+context = 32
+vocab = 64
+[train]
+steps = 4
+batch_size = 2
+sequence_length = 16
+learning_rate = [1e-3, 3e-3]
+[[run]]
+name = "dense"
+label = "Dense"
+[[run]]
+name = "fc1_bw16"
+label = "FC1-16"
+fc1_bandwidth = 16
+"""
 ARMS = ["dense", "fc1_bw16", "fc2_bw16", "boom"]
 
 
@@ -125,6 +161,18 @@ def test_every_run_tells_its_command_and_commit(text: str) -> None:
     assert "-a &lt;/script&gt;\n+b" in records
 
 
+def test_every_attempt_is_told(text: str) -> None:
+    records = text.split("<h2>Every run</h2>", 1)[1]
+    dense = records.split("</details>", 1)[0]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", dense.split("</tbody>", 1)[0])
+    told = [re.findall(r">([^<>]+)</td>", row) for row in rows]
+    first, second = told[:2]
+    assert first[:4] == ["1", "1", "preempted", "700"]
+    assert second[:4] == ["1", "2", "done", "3000"]
+    assert told[0][-1] == "runner killed"
+    assert len(told) == 6
+
+
 def test_checkpoint_that_cannot_be_read_is_named(text: str) -> None:
     assert re.search(r"Diverges, seed 2: no picture, ckpt_boom_s2.bin has 16 bytes", text)
 
@@ -197,3 +245,41 @@ def test_readme_keeps_its_words_and_loses_its_pictures() -> None:
     assert "SVG" not in rest
     assert '<h2 id="what-happened">' in rest
     assert '<td class="w">&lt;i&gt;</td>\n<td class="n">1</td>' in rest
+
+
+def test_learning_rates_share_a_colour_and_have_a_chart(tmp_path: Path) -> None:
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    matrix = load_matrix(tmp_path)
+    (tmp_path / "logs").mkdir()
+    for number, cell in enumerate(matrix.cells()):
+        lines = [f"s:{step} tel:{3 - step / 10 + number / 100:.4f}" for step in (0, 2, 4)]
+        matrix.log_path(cell.run, cell.seed).write_text("\n".join(lines) + "\n")
+    experiment = load_experiment(matrix)
+    source = Source(Outcomes(experiment), ())
+    dense, faster = source.looks["dense_lr1e-3"], source.looks["dense_lr3e-3"]
+    assert dense["colour"] == faster["colour"] == -1
+    assert dense["dash"] != faster["dash"]
+    banded = {source.looks[f"fc1_bw16_lr{rate}"]["colour"] for rate in ("1e-3", "3e-3")}
+    assert banded == {0}
+    keys = [chart.key for chart in all_charts(source)]
+    assert keys[0] == "loss"
+    assert keys.count("rates") == 1
+    rates = next(chart for chart in all_charts(source) if chart.key == "rates")
+    points = [trace["x"] for trace in rates.traces if trace["mode"] == "markers"]
+    assert points == [[0.001], [0.003]] * 2
+
+
+def test_low_rank_weights_are_shown_as_their_product(tmp_path: Path) -> None:
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    matrix = load_matrix(tmp_path)
+    cell = next(matrix.cells())
+    path = matrix.checkpoint_path(cell.run, cell.seed)
+    path.parent.mkdir()
+    init_model(path, 16, 2, 2, 32, 64, hidden=48, mlp_rank=4)
+    (weights,) = load_evidence(matrix, load_experiment(matrix)).weights
+    assert [(m.name, m.layer, m.rows, m.cols) for m in weights.maps] == [
+        ("fc1", 0, 48, 16), ("fc2", 0, 16, 48), ("fc1", 1, 48, 16), ("fc2", 1, 16, 48)
+    ]  # fmt: skip
+    _, tensors = _core.read_model(str(path))
+    product = np.abs(tensors["fcw"][1] @ tensors["fcinw"][1])
+    assert weights.maps[2].top == pytest.approx(product.max(), rel=1e-6)

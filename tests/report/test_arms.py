@@ -1,0 +1,167 @@
+"""From a matrix file with rates, patterns, shapes and per-layer bandwidths to the report's arms."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pyllmc import _core
+from pyllmc.cli.report import load_experiment
+from pyllmc.experiments.matrix import Matrix, load_matrix
+from pyllmc.report.inputs import Arm
+
+MATRIX = """
+schema = 1
+title = "Rates and controls"
+description = "Losses written for the tests."
+baseline = "dense"
+seeds = [1, 2]
+[margin]
+nats = 0.01
+[data]
+train = "t.bin"
+val = "v.bin"
+[model]
+channels = 16
+layers = 2
+heads = 2
+context = 32
+vocab = 100
+[train]
+steps = 3
+batch_size = 4
+sequence_length = 32
+val_every = 1
+learning_rate = [3e-4, 1e-3]
+[[run]]
+name = "dense"
+label = "Dense"
+[[run]]
+name = "band"
+label = "Band"
+fc1_bandwidth = 32
+fc2_bandwidth = 32
+[[run]]
+name = "random"
+fc1_bandwidth = 32
+fc2_bandwidth = 32
+pattern = "random"
+mask_seed = 7
+[[run]]
+name = "layers"
+fc1_bandwidth = [64, 32]
+fc2_bandwidth = [0, 0]
+[[run]]
+name = "narrow"
+[run.model]
+hidden = 29
+[[run]]
+name = "low"
+[run.model]
+mlp_rank = 5
+[[expectations]]
+text = "The band costs nothing"
+run = "band"
+against = "dense"
+high_percent = 1
+"""
+
+
+@pytest.fixture
+def matrix(tmp_path: Path) -> Matrix:
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    (tmp_path / "logs").mkdir()
+    made = load_matrix(tmp_path)
+    for cell in made.cells():
+        log = made.log_path(cell.run, cell.seed)
+        final = 2.0 + 0.1 * cell.seed + (0.05 if cell.run.arm == "random" else 0.0)
+        log.write_text("".join(f"s:{s} tel:{final + 0.3 * (3 - s):.4f}\n" for s in range(4)))
+        lines = [{"type": "settings", "steps": 3, "batch_size": 4, "sequence_length": 32}]
+        lines += [
+            {"type": "train", "step": s, "loss": final, "tokens_per_second": 128 / (0.1 * (s + 1))}
+            for s in range(3)
+        ]
+        log.with_suffix(".jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+    return made
+
+
+def arms(matrix: Matrix) -> dict[str, Arm]:
+    return {arm.name: arm for arm in load_experiment(matrix).arms}
+
+
+def test_every_rate_is_an_arm_with_the_baseline_of_its_rate(matrix: Matrix) -> None:
+    found = arms(matrix)
+    assert len(found) == 12
+    assert found["band_lr3e-4"].baseline == "dense_lr3e-4"
+    assert found["band_lr1e-3"].baseline == "dense_lr1e-3"
+    made = load_experiment(matrix)
+    assert (made.baseline, made.margin) == ("dense_lr3e-4", 0.01)
+    assert (made.expectations[0].arm, made.expectations[0].against) == (
+        "band_lr3e-4", "dense_lr3e-4",
+    )  # fmt: skip
+
+
+def test_kinds_of_mlp_and_their_weights(matrix: Matrix) -> None:
+    found = arms(matrix)
+    band = _core.Pattern.band(64, 16, 32).kept
+    wide = _core.Pattern.band(64, 16, 64).kept
+    kinds = {
+        name: (arm.mlp.pattern, arm.mlp.mask_seed, arm.mlp.shape, arm.mlp.weights, arm.mlp.stored)
+        for name, arm in found.items()
+        if name.endswith("3e-4")
+    }
+    random = _core.Pattern.make("random", 64, 16, "rows", 32).kept
+    random += _core.Pattern.make("random", 16, 64, "cols", 32).kept
+    assert kinds == {
+        "dense_lr3e-4": ("band", None, "", 4096, 4096),
+        "band_lr3e-4": ("band", None, "", 4 * band, 4096),
+        "random_lr3e-4": ("random", 7, "", 2 * random, 4096),
+        "layers_lr3e-4": ("band", None, "", wide + band + 2 * 1024, 4096),
+        "narrow_lr3e-4": ("band", None, "narrower", 4 * 29 * 16, 4 * 29 * 16),
+        "low_lr3e-4": ("band", None, "low-rank", 4 * 5 * 80, 4 * 5 * 80),
+    }
+    assert found["layers_lr3e-4"].bands["fc1"].text == "64,32"
+
+
+def test_parameters_are_the_models_own(matrix: Matrix, tmp_path: Path) -> None:
+    path = tmp_path / "fresh.bin"
+    _core.init_checkpoint(str(path), channels=16, layers=2, heads=2, context=32, vocab=100)
+    _, tensors = _core.read_checkpoint(str(path))
+    parameters = load_experiment(matrix).architecture["parameters"]
+    assert parameters == sum(tensor.size for tensor in tensors.values())
+
+
+def test_seconds_add_up_the_steps(matrix: Matrix) -> None:
+    trial = load_experiment(matrix).trials[0]
+    assert trial.seconds == pytest.approx({1: 0.1, 2: 0.3, 3: 0.6})
+    assert trial.alone is None
+
+
+def test_a_runs_own_record_says_whether_it_was_alone_and_where(matrix: Matrix) -> None:
+    cell = next(matrix.cells())
+    folder = matrix.cell_dir(cell.run, cell.seed)
+    folder.mkdir(parents=True)
+    digest = hashlib.sha256(matrix.log_path(cell.run, cell.seed).read_bytes()).hexdigest()
+    state = {"state": "done", "log_sha256": digest, "alone": True}
+    (folder / "state.json").write_text(json.dumps(state))
+    device = {"processor": "A processor", "cores": 2, "gpu": None}
+    (folder / "config.json").write_text(json.dumps({"device": device}))
+    trial = load_experiment(matrix).trials[0]
+    assert (trial.alone, trial.machine) == (True, "A processor, 2 cores")
+    device["gpu"] = {"name": "A GPU", "uuid": "x"}
+    (folder / "config.json").write_text(json.dumps({"device": device}))
+    assert load_experiment(matrix).trials[0].machine == "A GPU"
+
+
+def test_the_report_of_it_all(matrix: Matrix, report: Callable[[Path], str]) -> None:
+    text = report(matrix.folder)
+    assert "### Against Dense, lr 1e-3" in text
+    assert "## Learning rate" in text
+    assert "| random | " in text.split("### Against Dense, lr 3e-4")[1]
+    assert "Is the band better than random places at equal density? Band:" in text
+    assert "| learning_rate: DIFFERS" in text
+    assert "Two seeds are weak evidence" in text
