@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import shutil
@@ -58,8 +59,9 @@ class Attempt:
         self.over = False
         self._undisturbed = undisturbed
         self._anew = False
-        self._before: State | None = None  # a killed runner's, while its program still runs
+        self._before: State | None = None  # what the cell said before
         self._give_up = 0.0
+        self._program_lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._use: MachineUse | None = None
         self._stops = 0  # 0 not asked to stop, 1 after the step, 2 now
@@ -106,8 +108,7 @@ class Attempt:
         self._anew = self._starts_anew(before)
         if before is not None and before.state == "running":
             keep_attempt(self.job.cell_dir, before)
-        if before is not None and before.child_alive:
-            self._before, self._give_up = before, time.monotonic() + _LEFT_OVER_SECONDS
+        self._before, self._give_up = before, time.monotonic() + _LEFT_OVER_SECONDS
         self.state = State(
             "running",
             number,
@@ -121,13 +122,22 @@ class Attempt:
         self._heartbeat = time.monotonic()
 
     def _left_over(self) -> bool:
-        """Whether the program of a killed runner still saves; one that does not end is ended."""
-        if self._before is None or not self._before.child_alive:
-            return False
-        if time.monotonic() > self._give_up and self._before.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._before.pid, signal.SIGKILL)
-        return True
+        """Whether the program of a killed runner still saves; one that does not end is ended.
+
+        A program holds a lock on its cell's files as long as it lives.
+        """
+        descriptor = os.open(self.job.cell_dir / ".program", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            before = self._before
+            if before and before.pid and before.child_alive and time.monotonic() > self._give_up:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(before.pid, signal.SIGKILL)
+            return True
+        self._program_lock = descriptor
+        return False
 
     def _spawn(self) -> None:
         """Starts the program in a process group of its own, so that a terminal's Ctrl-C reaches it
@@ -155,7 +165,7 @@ class Attempt:
             if record["git"]["dirty"]:
                 atomic_write(self.folder / "uncommitted.patch", uncommitted())
             self._use = MachineUse()
-            held = [fd for fd in (self._use.descriptor, self.slot.descriptor) if fd is not None]
+            locks = (self._use.descriptor, self.slot.descriptor, self._program_lock)
             with self._stream("stdout.txt") as out, self._stream("stderr.txt") as err:
                 self._process = subprocess.Popen(
                     command,
@@ -164,7 +174,8 @@ class Attempt:
                     stderr=err,
                     env={**os.environ, **environment},
                     start_new_session=True,
-                    pass_fds=held,  # the locks last as long as the program, whoever is killed
+                    # The locks last as long as the program, whoever is killed.
+                    pass_fds=[lock for lock in locks if lock is not None],
                     preexec_fn=_interrupt_if_parent_dies,
                 )
         except (OSError, WriteError) as error:
@@ -175,6 +186,10 @@ class Attempt:
             )
             self._finish("failed", None, f"could not be started: {why}")
             return
+        finally:
+            if self._program_lock is not None:
+                os.close(self._program_lock)
+                self._program_lock = None
         self._write(
             replace(
                 self.state,
@@ -201,10 +216,10 @@ class Attempt:
         if self.over:
             return True
         if self._process is None:
-            if self._left_over():
-                self._beat()
-            elif self._stops:
+            if self._stops:
                 self._finish("preempted", None, "stopped before it started")
+            elif self._left_over():
+                self._beat()
             else:
                 self._spawn()
             return self.over

@@ -3,6 +3,9 @@
 A task only starts a worker process and watches it: nothing that computes runs inside Dask's own
 processes, which must answer their scheduler. When a Dask worker dies, the scheduler gives its tasks
 to another, where the run goes on from its last checkpoint.
+
+Workers want as many threads as cells are to run at a time on their machine, and no memory limit,
+which would count what is not theirs: `dask worker ADDRESS --nthreads 1 --memory-limit 0`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ run's own files. submitit keeps its own files, pickles among them, in cells/.slu
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -60,10 +62,10 @@ def sbatch_text(out: Path, name: str, options: Options) -> str:
     _submitit()
     from submitit.slurm.slurm import _make_sbatch_string
 
-    command = f"{' '.join(worker_command(out / 'cells' / name)[:1])} -u -m submitit.core._submit"
+    start = [sys.executable, "-u", "-m", "submitit.core._submit", str(_folder(out))]
     return str(
         _make_sbatch_string(
-            command=f"{command} {_folder(out)}",
+            command=shlex.join(start),
             folder=_folder(out),
             job_name=name,
             **_parameters(options),

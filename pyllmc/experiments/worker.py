@@ -60,11 +60,13 @@ def _wait_for_slot(job: Job, stop: StopRequests) -> Slot | None:
 
 
 def _watch(attempt: Attempt, stop: StopRequests) -> None:
-    answered = 0
+    asked = False
     while not attempt.poll():
-        if stop.count > answered:
-            answered = stop.count
-            attempt.signal(force=answered > 2)  # a batch system may say it twice
+        if stop.count and not asked:
+            # Once only: the system sends SIGTERM for every thread of a parent that dies, and a
+            # batch system may repeat it. `cancel --now` is what ends a run at once.
+            asked = True
+            attempt.signal(force=False)
         time.sleep(_POLL_SECONDS)
 
 
