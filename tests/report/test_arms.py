@@ -6,13 +6,19 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from pyllmc import _core
 from pyllmc.cli.report import load_experiment
 from pyllmc.experiments.matrix import Matrix, load_matrix
+from pyllmc.report import axis_charts
 from pyllmc.report.inputs import Arm
+from pyllmc.report.outcomes import Outcomes
+from pyllmc.report.panels import groups, panels
+from pyllmc.report.rates import tuning
+from pyllmc.report.readme import family_of
 
 MATRIX = """
 schema = 1
@@ -165,3 +171,29 @@ def test_the_report_of_it_all(matrix: Matrix, report: Callable[[Path], str]) -> 
     assert "Is the band better than random places at equal density? Band:" in text
     assert "| learning_rate: DIFFERS" in text
     assert "Two seeds are weak evidence" in text
+
+
+def test_charts_against_something_else_than_steps(matrix: Matrix) -> None:
+    for cell in matrix.cells():
+        with matrix.log_path(cell.run, cell.seed).open("a") as log:
+            log.write("".join(f"s:{s} tsb:{2.0 + 0.3 * (3 - s):.4f}\n" for s in range(4)))
+    made = load_experiment(matrix)
+    outcomes, group = Outcomes(made), groups(made)[0]
+    panel = panels(group, made)[0]
+    for chart in (
+        axis_charts.difference_chart(group, family_of(group, outcomes)),
+        axis_charts.rate_chart(tuning(made, outcomes), outcomes),
+        axis_charts.fit_chart(panel, outcomes),
+        axis_charts.cost_chart(group, outcomes),
+    ):
+        assert chart is not None
+        assert chart["png"].startswith(b"\x89PNG")
+        assert ElementTree.fromstring(chart["svg"].decode()).tag.endswith("svg")
+
+
+def test_no_chart_without_what_it_shows(matrix: Matrix) -> None:
+    made = load_experiment(matrix)
+    outcomes, group = Outcomes(made), groups(made)[0]
+    assert axis_charts.fit_chart(panels(group, made)[0], outcomes) is None
+    assert axis_charts.rate_chart(None, outcomes) is None
+    assert axis_charts.difference_chart(group, None) is None
