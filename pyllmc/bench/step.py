@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
+import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pyllmc.bench.rounds import Contestant
 from pyllmc.errors import PyllmcError
+
+_UNTIMED = 2
 
 
 @dataclass(frozen=True)
@@ -35,98 +40,214 @@ class StepShape:
         return self.batch_size * self.sequence_length
 
     @property
-    def nominal_flop(self) -> float:
-        """Floating-point operations of a step with dense weights.
+    def dense(self) -> StepShape:
+        """The same without bands."""
+        return replace(self, fc1_bandwidth=0, fc2_bandwidth=0)
+
+    def mlp_floats(self, execution: str) -> int:
+        """Floats stored for the MLP matrices of a layer; `execution` "band" stores a band alone
+        where that pays, "mask" the whole matrix."""
+        return sum(facts.floats for facts in self._mlp(execution))
+
+    def parameters(self, execution: str) -> int:
+        """Floats stored for all weights, biases and embeddings."""
+        c, layers = self.channels, self.layers
+        padded = -(-self.vocab // 128) * 128
+        block = 4 * c * c + self.mlp_floats(execution) + 13 * c
+        return (padded + self.sequence_length) * c + layers * block + 2 * c
+
+    def flop(self, execution: str) -> float:
+        """Floating-point operations that a step executes.
 
         Six per weight and token for the matrices of the blocks and the head (2 forward, 4 back),
         and 12 T C per layer and token for attention's two products, half of which causality saves.
         """
         c, t = self.channels, self.sequence_length
-        weights = self.layers * 12 * c * c + self.vocab * c
-        return float(self.tokens * (6 * weights + 6 * self.layers * t * c))
+        mlp = sum(4 * c * c * facts.executed for facts in self._mlp(execution))
+        weights = self.layers * (4 * c * c + mlp) + self.vocab * c
+        return self.tokens * (6 * weights + 6 * self.layers * t * c)
+
+    def least_bytes(self, execution: str) -> float:
+        """Bytes that must pass to or from memory: each weight, gradient and two moments read and
+        written once. Activations may stay in caches."""
+        return 32.0 * self.parameters(execution)
+
+    def _mlp(self, execution: str) -> list[_Stored]:
+        return [
+            _stored(self.channels, bandwidth, execution)
+            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
+        ]
 
 
 @dataclass(frozen=True)
-class StepTiming:
-    """Milliseconds of each timed step, and the peak memory of the process in bytes."""
+class _Stored:
+    floats: int
+    executed: float
 
-    milliseconds: tuple[float, ...]
-    peak_memory: int
-    threads: int
-    gemm: str
 
-    @property
-    def median_ms(self) -> float:
-        return statistics.median(self.milliseconds)
+def _stored(channels: int, bandwidth: int, execution: str) -> _Stored:
+    from pyllmc._core import bench
 
-    def as_dict(self, shape: StepShape) -> dict[str, Any]:
-        """Plain values for JSON."""
-        seconds = self.median_ms / 1e3
-        return {
-            **asdict(shape),
-            **asdict(self),
-            "median_ms": self.median_ms,
-            "tokens_per_second": shape.tokens / seconds,
-            "nominal_gflop_per_second": shape.nominal_flop / seconds / 1e9,
+    if execution == "band" and bandwidth:
+        facts = bench.band_facts(channels, 4 * channels, bandwidth)
+        if facts["pays"]:
+            return _Stored(facts["floats"], facts["executed"])
+    return _Stored(4 * channels * channels, 1.0)
+
+
+class Workbench:
+    """A folder with random tokens and, for each shape, random weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def contestant(
+        self,
+        name: str,
+        shape: StepShape,
+        *,
+        steps: int,
+        threads: int,
+        execution: str = "band",
+        precision: str = "fp32",
+        against: tuple[str, ...] = (),
+    ) -> Contestant:
+        """Trains a fresh process; a round's time is the median over its `steps` timed steps."""
+        facts: dict[str, Any] = {"shape": asdict(shape), "execution": execution}
+
+        def run() -> float:
+            seconds, memory = self._train(shape, steps, threads, execution, precision)
+            facts["peak_memory"] = max(memory, facts.get("peak_memory", 0))
+            return seconds
+
+        return Contestant(
+            name,
+            run,
+            flop=shape.flop(execution),
+            bytes=shape.least_bytes(execution),
+            precision=precision,
+            tokens=shape.tokens,
+            against=against,
+            facts=facts,
+        )
+
+    def _train(
+        self, shape: StepShape, steps: int, threads: int, execution: str, precision: str
+    ) -> tuple[float, int]:
+        tokens, log = self._tokens(shape), self.folder / "log.txt"
+        from pyllmc.programs import train_banded_path
+
+        command = [str(train_banded_path())]
+        settings: dict[str, object] = {
+            "log": log,
+            "model": self._model(shape),
+            "train-data": tokens,
+            "val-data": tokens,
+            "steps": _UNTIMED + steps,
+            "batch-size": shape.batch_size,
+            "sequence-length": shape.sequence_length,
+            "fc1-bandwidth": shape.fc1_bandwidth,
+            "fc2-bandwidth": shape.fc2_bandwidth,
+            "execution": execution,
+            "precision": precision,
+            "val-every": 0,
+            "val-batches": 1,
+            "sample-length": 0,
+            "threads": threads,
         }
+        for flag, value in settings.items():
+            command += [f"--{flag}", str(value)]
+        memory = _run(command)
+        events = [json.loads(line) for line in log.with_suffix(".jsonl").read_text().splitlines()]
+        timed = [event["ms"] for event in events if event["type"] == "train"][_UNTIMED:]
+        return statistics.median(timed) / 1e3, memory
 
+    def _model(self, shape: StepShape) -> Path:
+        from pyllmc.models.init import init_model
 
-def time_steps(shape: StepShape, steps: int, threads: int) -> StepTiming:
-    """Train `steps` timed steps after two untimed ones, from random weights on random tokens.
-
-    Raises PyllmcError when the program fails.
-    """
-    from pyllmc.data.token_file import token_file_writer
-    from pyllmc.models.init import init_model
-    from pyllmc.programs import train_banded_path
-
-    untimed = 2
-    with tempfile.TemporaryDirectory(prefix="pyllmc-bench-") as name:
-        folder = Path(name)
-        init_model(
-            folder / "model.bin",
+        sizes = (
             shape.channels,
             shape.layers,
             shape.heads,
             shape.sequence_length,
             shape.vocab,
         )
-        tokens = np.random.default_rng(0).integers(
-            0, shape.vocab, 4 * shape.tokens + 1, dtype=np.uint16
-        )
-        with token_file_writer(folder / "tokens.bin") as out:
-            out.append(tokens)
-        command = [str(train_banded_path()), "--log", str(folder / "log.txt")]
-        for flag, value in (
-            ("model", folder / "model.bin"),
-            ("train-data", folder / "tokens.bin"),
-            ("val-data", folder / "tokens.bin"),
-            ("steps", untimed + steps),
-            ("batch-size", shape.batch_size),
-            ("sequence-length", shape.sequence_length),
-            ("fc1-bandwidth", shape.fc1_bandwidth),
-            ("fc2-bandwidth", shape.fc2_bandwidth),
-            ("val-every", 0),
-            ("val-batches", 1),
-            ("sample-length", 0),
-            ("threads", threads),
-        ):
-            command += [f"--{flag}", str(value)]
-        peak_memory = _run(command)
-        events = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    settings = next(event for event in events if event["type"] == "settings")
-    timed = [event["ms"] for event in events if event["type"] == "train"][untimed:]
-    gemm = f"{settings['gemm']} {settings['gemm_core']}".strip()
-    return StepTiming(tuple(timed), peak_memory, settings["threads"], gemm)
+        path = self.folder / f"model_{'_'.join(map(str, sizes))}.bin"
+        if not path.exists():
+            init_model(path, *sizes)
+        return path
+
+    def _tokens(self, shape: StepShape) -> Path:
+        from pyllmc.data.token_file import token_file_writer
+
+        path = self.folder / f"tokens_{shape.vocab}_{shape.tokens}.bin"
+        if not path.exists():
+            random = np.random.default_rng(0)
+            with token_file_writer(path) as out:
+                out.append(random.integers(0, shape.vocab, 4 * shape.tokens + 1, dtype=np.uint16))
+        return path
+
+
+@contextmanager
+def workbench() -> Iterator[Workbench]:
+    """A workbench whose folder is removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="pyllmc-bench-") as name:
+        yield Workbench(Path(name))
+
+
+def our_contestants(
+    bench: Workbench,
+    shape: StepShape,
+    *,
+    steps: int,
+    threads: int,
+    executions: Sequence[str],
+    precisions: Sequence[str],
+    peers: Sequence[str] = (),
+) -> list[Contestant]:
+    """A dense step in each precision and, where the shape has bands, one for each execution, held
+    against dense and against the `peers` of the same precision."""
+    found = []
+    for precision in precisions:
+        alike = tuple(peer for peer in peers if precision in peer)
+        dense = f"dense {precision}"
+        variants = [(dense, shape.dense, "band", alike)]
+        if shape != shape.dense:
+            variants += [
+                (f"{execution} {precision}", shape, execution, (dense, *alike))
+                for execution in executions
+            ]
+        found += [
+            bench.contestant(
+                name,
+                what,
+                steps=steps,
+                threads=threads,
+                execution=execution,
+                precision=precision,
+                against=against,
+            )
+            for name, what, execution, against in variants
+        ]
+    return found
+
+
+# A program counts the memory of the process that started it as its own peak, so a small one does.
+_LAUNCH = """
+import os, sys
+child = os.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+_, status, usage = os.wait4(child, 0)
+print(usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status) & 255)
+"""
 
 
 def _run(command: list[str]) -> int:
     """Run a program quietly; its peak resident memory in bytes."""
-    with tempfile.TemporaryFile() as messages:
-        child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=messages)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode != 0:
-            messages.seek(0)
-            raise PyllmcError(messages.read().decode(errors="replace").strip())
-    return usage.ru_maxrss * 1024
+    launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, *command]
+    done = subprocess.run(launch, capture_output=True, text=True, errors="replace")
+    if done.returncode != 0:
+        raise PyllmcError(done.stderr.strip())
+    return int(done.stdout.split()[-1])
