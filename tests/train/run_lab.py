@@ -24,7 +24,8 @@ WORDS = (
     f" -i part_*.bin --test-data {VAL_DATA} -c ckpt.bin -o log.txt"
 ).split()
 ROOT = "ckpt.state"
-WALL_CLOCK = ("ms", "tokens_per_second", "memory_bytes")
+# What the clock, the machine and the number of threads decide.
+WALL_CLOCK = ("ms", "tokens_per_second", "memory_bytes", "threads")
 
 
 def prepare(lab: Lab) -> Lab:
