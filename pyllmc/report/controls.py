@@ -20,6 +20,10 @@ from pyllmc.report.verdicts import method, verdict_text
 # How far apart two numbers of weights may be and still count as equal.
 EQUAL_WEIGHTS = 0.05
 _AA = "band-permuted-hidden"
+_AA_INTRO = (
+    "Under random initialization a band whose hidden units are renamed is the same model: any "
+    "difference is noise. If the method above found one, it or the runs would be broken."
+)
 # The settings in which a band and its controls differ by nature.
 _PLACES = {"fc1_bandwidth", "fc2_bandwidth", "pattern", "mask_seed"}
 
@@ -239,7 +243,7 @@ def section(made: Controls | None, outcomes: Outcomes, what: str) -> list[str]:
             blocks += method(made.family, outcomes.experiment, names, what="Δ of the controls")
         blocks.append(md.bullets(answers(made, seeds)))
     if made.relabelled:
-        blocks += ["### The same model under other names (A/A)", _aa_intro(made)]
+        blocks += ["### The same model under other names (A/A)", _AA_INTRO]
         rows = [
             [
                 labels[c.band.name],
@@ -302,13 +306,6 @@ def _answer(control: Control, made: Controls) -> str:
     if compared.half_width is None:
         return f"{text} ({verdict_text(compared)})"
     return f"{text} ({md.nats(compared.nats, compared.half_width)} nats)"
-
-
-def _aa_intro(made: Controls) -> str:
-    return (
-        "Under random initialization a band whose hidden units are renamed is the same model: any "
-        "difference is noise. If the method above found one, it or the runs would be broken."
-    )
 
 
 def _aa_verdict(made: Controls, seeds: int) -> str:

@@ -15,7 +15,7 @@ from pyllmc.report.inputs import Arm, Experiment
 from pyllmc.report.outcomes import Outcomes, Sample, State
 from pyllmc.report.panels import Group
 from pyllmc.report.repeats import dense_repeats
-from pyllmc.report.verdicts import method, verdict_text
+from pyllmc.report.verdicts import headline, method, verdict_text
 
 _RATE_AT_END = re.compile(r"[\s,;:@(/·-]*((lr|learning rate|rate)[\s=]*[\d.]*(e-?\d*)?)?$", re.I)
 
@@ -247,6 +247,22 @@ def section(found: Tuning | None, experiment: Experiment, outcomes: Outcomes) ->
     blocks += method(found.family, experiment, labels, what="Δ tuned")
     lines = findings(found, seeds)
     return blocks + ([md.bullets(lines)] if lines else [])
+
+
+def which_rate(found: Tuning, experiment: Experiment) -> str:
+    """The sentence before findings at one rate."""
+    rate = experiment.arm(experiment.baseline).settings.get("learning_rate")
+    return (
+        f"At learning rate {rate:g}, the first of {len(found.rates)}, unless another is named (see "
+        "[Learning rate](#learning-rate)):"
+    )
+
+
+def in_short(found: Tuning) -> list[str]:
+    """The verdicts of the tuned comparison in one sentence; none with one seed."""
+    labels = {t.configuration.label: md.escape(t.configuration.label) for t in found.others}
+    base = f"{md.escape(found.baseline.label)}, each at its best learning rate and on {found.what}"
+    return headline(found.family, labels, base)
 
 
 def findings(found: Tuning | None, seeds: int) -> list[str]:

@@ -31,6 +31,9 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
         value, compared = tuned.value(outcomes), tuned.what
         control = controls.controls(tuned.group, outcomes, value, tuned=True)
     short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
+    if tuned is not None:
+        short.insert(0, rates.which_rate(tuned, experiment))
+        short += rates.in_short(tuned)
     short += rates.findings(tuned, len(experiment.seeds))
     short += controls.answers(control, len(experiment.seeds))
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]

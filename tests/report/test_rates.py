@@ -71,6 +71,8 @@ def test_a_gain_at_one_rate_that_tuning_takes_away_is_called_faster_optimization
     assert row.tuned.compared.verdict is Verdict.WORSE
     assert row.gain_is_tuning
     short = text(made).split("## In short")[1].split("\n## ")[0]
+    assert "At learning rate 0.0001, the first of 3, unless another is named" in short
+    assert "each at its best learning rate and on test loss: shown worse: fc2." in short
     assert "fc2 is better than dense at learning rate 0.0001 (-0.06" in short
     assert "best rate (+0.03" in short
     assert "what looked like a gain is faster optimization at one untuned rate." in short
