@@ -9,6 +9,8 @@ import builtins
 import contextlib
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from experiments.matrix_lab import CELLS, Lab, runner, running, wait_until
 from pyllmc.experiments.matrix import load_matrix
 from pyllmc.experiments.runner import Options, Outcome, run_matrix
 from pyllmc.experiments.slurm import SlurmEngine
+from pyllmc.experiments.worker import worker_command
 
 
 def parent(pid: int) -> int:
@@ -27,6 +30,23 @@ def parent(pid: int) -> int:
 
 def log(lab: Lab, cell: str) -> str:
     return (lab.folder / "logs" / f"log_{cell}.txt").read_text()
+
+
+def test_worker_told_to_stop_again_and_again_lets_its_run_save(lab: Lab) -> None:
+    """As the system tells it when a parent with several threads dies."""
+    lab.run("--only", "dense")
+    lab.plan(dense="slow")
+    cell_dir = lab.folder / "cells" / "dense"
+    (cell_dir / "state.json").unlink()
+    (lab.folder / "logs" / "log_dense.jsonl").unlink()
+    worker = subprocess.Popen(worker_command(cell_dir))
+    wait_until(lambda: (cell_dir / "state.json").exists() and running(lab, "dense"))
+    for _ in range(5):
+        worker.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    assert worker.wait(timeout=15) == 75
+    assert lab.state("dense")["state"] == "preempted"
+    assert lab.state("dense")["exit_code"] == 75
 
 
 # Dask
