@@ -62,6 +62,22 @@ def test_it_says_which_state_is_taken(killed: Lab, unbroken: dict[str, Any]) -> 
     assert_same(killed, unbroken)
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["--mask-init 0", "--mask-init 0 --execution mask", "--precision bf16", "--pattern random",
+     "-1 24,8 -2 0 --init-scale inverse-sqrt-density"],
+)  # fmt: skip
+@pytest.mark.parametrize("updates", [1, 3])
+def test_every_kind_of_run_goes_on(words: str, updates: int, run: Lab) -> None:
+    """Stopped after the first update, when an unmasked start is banded at last, and later."""
+    whole = copy_of(run, run.folder.parent / "whole")
+    every = ("-k", 1, *words.split())
+    whole.trained(*WORDS, *every)
+    assert killed_at(run, "update_made", *every, times=updates + 1).returncode == -9
+    assert f"step_0000000{updates}" in finish(run, *every)
+    assert_same(run, outcome(whole))
+
+
 @pytest.mark.parametrize("threads", [(1, 2), (2, 1), (2, 2)], ids=str)
 def test_threads_before_and_after_make_no_difference(
     threads: tuple[int, int], run: Lab, unbroken: dict[str, Any]
