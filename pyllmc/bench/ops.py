@@ -41,7 +41,12 @@ def linear_contestants(
                 for held in [(dense, *alike)]
             ]
             if peer is not None:
-                config = {"M": tokens, "channels": channels, "hidden": hidden, "which": layer}
+                config: dict[str, Any] = {
+                    "M": tokens,
+                    "channels": channels,
+                    "hidden": hidden,
+                    "which": layer,
+                }
                 found.append(
                     peer.contestant(
                         theirs,
@@ -130,9 +135,9 @@ def loss_contestants(
     """Output head and cross-entropy with gradients of both inputs."""
     from pyllmc._core import bench
 
-    sizes = {"M": tokens, "channels": channels, "vocab": vocab}
+    sizes: dict[str, Any] = {"M": tokens, "channels": channels, "vocab": vocab}
     # x and dx, wte read in both passes, dwte read and written; the logits may stay in caches.
-    common = {
+    common: dict[str, Any] = {
         "flop": 6.0 * tokens * channels * vocab,
         "bytes": 4.0 * channels * (2 * tokens + 4 * vocab),
         "tokens": tokens,
@@ -169,7 +174,7 @@ def loss_contestants(
                 precision=precision,
                 against=tuple(c.name for c in theirs if c.precision == precision),
                 facts=facts,
-                **common,  # type: ignore[arg-type]
+                **common,
             )
         )
     return [*theirs, *ours]

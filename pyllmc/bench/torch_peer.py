@@ -9,15 +9,19 @@ AdamW.
 
 from __future__ import annotations
 
-import json
-import resource
-import statistics
 import sys
-import time
 
-import torch
-import torch.nn.functional as F
-from torch import nn
+# The script's own folder, whose modules torch must not take for others of their names.
+sys.path.pop(0)
+
+import json  # noqa: E402
+import resource  # noqa: E402
+import statistics  # noqa: E402
+import time  # noqa: E402
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
 
 
 class Block(nn.Module):

@@ -286,12 +286,15 @@ def loss(
 @_model
 @click.option("--context", type=POSITIVE, default=256, show_default=True, help="Positions maxT.")
 @click.option("--tokens", type=POSITIVE, default=128, show_default=True, help="Drawn in a round.")
+@_precision
 @_common
-def generate(tokens: int, repeats: int, as_json: bool, **sizes: int) -> None:
+def generate(
+    tokens: int, precisions: tuple[str, ...], repeats: int, as_json: bool, **sizes: int
+) -> None:
     """Time drawing text on one thread, against reading the weights as often from memory."""
     from pyllmc.bench.generate import generate_contestants
 
-    contestants = generate_contestants(tokens=tokens, **sizes)
+    contestants = generate_contestants(tokens=tokens, precisions=precisions, **sizes)
     _compete("generate", {**sizes, "tokens": tokens}, contestants, 1, repeats, as_json)
 
 
@@ -320,7 +323,7 @@ def data(
     Ours reads, encodes and writes; tiktoken has the documents in memory and leaves the ids there.
     """
     from pyllmc.bench.machine import all_threads
-    from pyllmc.bench.tokenize import data_contestants
+    from pyllmc.bench.data import data_contestants
 
     settings = {"tokenizer": tokenizer, "files": len(files), "megabytes": megabytes}
     with data_contestants(files, megabytes, tokenizer, separator) as contestants:
