@@ -234,7 +234,9 @@ PYLLMC_TARGET("arch=x86-64-v4,avx512bf16") float dot_bf16() {
   }
   __m512 total = sums[0];
   for (int i = 1; i < kChains; ++i) total = _mm512_add_ps(total, sums[i]);
-  return _mm512_reduce_add_ps(total);
+  alignas(64) float lanes[16];
+  _mm512_store_ps(lanes, total);
+  return lanes[0];
 }
 #endif
 

@@ -14,14 +14,14 @@ import sys
 # The script's own folder, whose modules torch must not take for others of their names.
 sys.path.pop(0)
 
-import json  # noqa: E402
-import resource  # noqa: E402
-import statistics  # noqa: E402
-import time  # noqa: E402
+import json
+import resource
+import statistics
+import time
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+import torch.nn.functional as F
+from torch import nn
 
 
 class Block(nn.Module):

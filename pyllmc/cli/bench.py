@@ -322,8 +322,8 @@ def data(
 
     Ours reads, encodes and writes; tiktoken has the documents in memory and leaves the ids there.
     """
-    from pyllmc.bench.machine import all_threads
     from pyllmc.bench.data import data_contestants
+    from pyllmc.bench.machine import all_threads
 
     settings = {"tokenizer": tokenizer, "files": len(files), "megabytes": megabytes}
     with data_contestants(files, megabytes, tokenizer, separator) as contestants:

@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 
 from pyllmc import _core, cli
 from pyllmc.bench import machine
+from pyllmc.bench.data import SEPARATOR, stories_text
 from pyllmc.bench.machine import Peak
 from pyllmc.bench.rounds import Contestant, compete, result
 from pyllmc.bench.step import StepShape
 from pyllmc.bench.sweep import slope
-from pyllmc.bench.data import SEPARATOR, stories_text
 
 STEP = (
     *("step", "--channels", "32", "--layers", "1", "--heads", "2", "--vocab", "300"),
