@@ -12,7 +12,7 @@ from pyllmc.report.panels import groups
 _WITHOUT_EFFECT = {
     "fc1_bandwidth", "fc2_bandwidth", "mask_init", "threads",
     "sample_every", "sample_length", "checkpoint_every", "pattern", "mask_seed",
-    "train_eval_batches",
+    "train_eval_batches", "execution",
 }  # fmt: skip
 
 
