@@ -61,7 +61,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("", "mask-init", &choices.mask_init,
                 "1 = mask the initial weights too, 0 = the first step is dense");
   flags.text("", "execution", &s.execution, "HOW",
-             "band = store and multiply the band alone where it pays, mask = whole weights");
+             "band = store and multiply the band alone, mask = everything");
   flags.text("", "pattern", &s.pattern, "NAME",
              "band, random, block, band-permuted-residual or -hidden");
   flags.integer("", "mask-seed", &s.mask_seed, "seed of patterns that are drawn");

@@ -17,6 +17,7 @@ Band (bandwidths are measured on the hidden axis; 0 = dense)
 -2 --fc2-bandwidth N [0]
 -d --dense N [0]
 --mask-init N [1]
+--execution HOW [band]
 --pattern NAME [band]
 --mask-seed N [1337]
 --init-scale NAME [none]
@@ -36,6 +37,7 @@ Training
 -b --batch-size N [4]
 -t --sequence-length N [min(1024, maxT)]
 --accumulate N [1]
+--precision TYPE [fp32]
 -l --learning-rate X [0.0003]
 --warmup N [0]
 --min-lr X [constant rate]
@@ -57,6 +59,7 @@ GENERATE_BANDED = """
 Text
 -p --prompt TEXT [an end-of-text token]
 -n --tokens N [256]
+--precision TYPE [fp32]
 --temperature X [1]
 --top-k N [0]
 -s --seed N [0]
