@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "bindings/bindings.h"
-#include "formats/model_file.h"
+#include "models/model_file.h"
 
 namespace py = pybind11;
 

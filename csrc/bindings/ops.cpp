@@ -287,7 +287,8 @@ void bind_ops(py::module_& m) {
   py::module_ ops = m.def_submodule("ops", "The core's ops on float32 NumPy arrays.");
   ops.def("linear_forward", linear_forward_py, py::arg("x"), py::arg("w"),
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
-          py::arg("precision") = "fp32", py::arg("threads") = 1, "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
+          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
   ops.def("linear_backward", linear_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
           py::arg("bandwidth") = 0, py::arg("activation") = py::none(),
           py::arg("precision") = "fp32", py::arg("threads") = 1,
@@ -314,7 +315,8 @@ void bind_ops(py::module_& m) {
           py::arg("vocab"), py::arg("positions"), py::arg("threads") = 1, "(dwte, dwpe)");
   ops.def("classifier", classifier_py, py::arg("x"), py::arg("wte"), py::arg("targets"),
           py::arg("vocab"), py::arg("scale") = 1.0f, py::arg("gradients") = true,
-          py::arg("precision") = "fp32", py::arg("threads") = 1, "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
+          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
   ops.def("gemm", gemm_py<gemm>, py::arg("a"), py::arg("b"), py::arg("trans_a") = false,
           py::arg("trans_b") = false, "op(a) op(b) with the library in use.");
   ops.def("gemm_builtin", gemm_py<gemm_builtin>, py::arg("a"), py::arg("b"),

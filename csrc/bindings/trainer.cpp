@@ -38,6 +38,8 @@ std::unique_ptr<Trainer> make_trainer(
                    .steps = steps},
       .adamw = {.weight_decay = weight_decay, .clip = grad_clip},
       .mask_init = mask_init,
+      .execution = execution_of(execution),
+      .precision = precision_of(precision),
       .data_seed = static_cast<uint32_t>(data_seed),
       .threads = threads,
       .model = gpt2_record(*model, scale_init ? kInverseSqrtDensity : "none")};

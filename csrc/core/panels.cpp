@@ -82,10 +82,10 @@ PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, const Un
   }
 }
 
-#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, ROWS, VECTORS)                               \
-  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c,   \
-                      int64_t ldc, bool accumulate) {                                       \
-    tile_body<MULTIPLY, ROWS, VECTORS>(begin, end, a, b, c, ldc, accumulate);               \
+#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, ROWS, VECTORS)                             \
+  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c, \
+                      int64_t ldc, bool accumulate) {                                     \
+    tile_body<MULTIPLY, ROWS, VECTORS>(begin, end, a, b, c, ldc, accumulate);             \
   }
 
 PYLLMC_TILE(tile_plain_fp32, , MultiplyFp32, 4, 1)
@@ -113,8 +113,7 @@ void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, const Unit* b
       const auto right1 = (__m512bh)_mm512_loadu_si512(b + kLanes);
 #pragma GCC unroll 12
       for (int i = 0; i < kRows; ++i) {
-        const auto left =
-            (__m512bh)_mm512_set1_epi32(static_cast<int32_t>(block[i * kBlockUnits]));
+        const auto left = (__m512bh)_mm512_set1_epi32(static_cast<int32_t>(block[i * kBlockUnits]));
         sums[i][0] = _mm512_dpbf16_ps(sums[i][0], left, right0);
         sums[i][1] = _mm512_dpbf16_ps(sums[i][1], left, right1);
       }
@@ -123,8 +122,8 @@ void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, const Unit* b
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
       float* at = c + i * ldc + j * kLanes;
-      _mm512_storeu_ps(at, accumulate ? _mm512_add_ps(_mm512_loadu_ps(at), sums[i][j])
-                                      : sums[i][j]);
+      _mm512_storeu_ps(at,
+                       accumulate ? _mm512_add_ps(_mm512_loadu_ps(at), sums[i][j]) : sums[i][j]);
     }
   }
 }
@@ -142,8 +141,7 @@ PYLLMC_INLINE i32x16 round_to_bf16(f32x16 value) {
 }
 
 PYLLMC_INLINE Unit pair_of(float low, float high) {
-  return static_cast<Unit>(bf16_from_float(low)) |
-         static_cast<Unit>(bf16_from_float(high)) << 16;
+  return static_cast<Unit>(bf16_from_float(low)) | static_cast<Unit>(bf16_from_float(high)) << 16;
 }
 
 // out[i] = (source[2 i], source[2 i + 1]) for `count` values, an odd one padded with 0.
@@ -152,10 +150,10 @@ PYLLMC_SIMD void pair_neighbours(const float* source, int64_t count, Unit* out) 
   for (; 2 * i + 2 * kLanes <= count; i += kLanes) {
     const f32x16 first = load16(source + 2 * i), second = load16(source + 2 * i + kLanes);
     const i32x16 a = round_to_bf16(first), b = round_to_bf16(second);
-    const i32x16 even = __builtin_shuffle(
-        a, b, i32x16{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30});
-    const i32x16 odd = __builtin_shuffle(
-        a, b, i32x16{1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31});
+    const i32x16 even =
+        __builtin_shuffle(a, b, i32x16{0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30});
+    const i32x16 odd =
+        __builtin_shuffle(a, b, i32x16{1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31});
     const i32x16 pairs = ((even >> 16) & 0xffff) | odd;
     std::memcpy(out + i, &pairs, sizeof pairs);
   }
@@ -191,10 +189,9 @@ PYLLMC_SIMD void transpose(const float* source, int64_t ld, int64_t rows, int64_
       const f32x4 b = __builtin_shuffle(v[0], v[1], i32x4{2, 6, 3, 7});
       const f32x4 d = __builtin_shuffle(v[2], v[3], i32x4{0, 4, 1, 5});
       const f32x4 e = __builtin_shuffle(v[2], v[3], i32x4{2, 6, 3, 7});
-      const f32x4 columns[4] = {__builtin_shuffle(a, d, i32x4{0, 1, 4, 5}),
-                                __builtin_shuffle(a, d, i32x4{2, 3, 6, 7}),
-                                __builtin_shuffle(b, e, i32x4{0, 1, 4, 5}),
-                                __builtin_shuffle(b, e, i32x4{2, 3, 6, 7})};
+      const f32x4 columns[4] = {
+          __builtin_shuffle(a, d, i32x4{0, 1, 4, 5}), __builtin_shuffle(a, d, i32x4{2, 3, 6, 7}),
+          __builtin_shuffle(b, e, i32x4{0, 1, 4, 5}), __builtin_shuffle(b, e, i32x4{2, 3, 6, 7})};
       for (int i = 0; i < 4; ++i) {
         std::memcpy(out + (c + i) * out_ld + r, &columns[i], sizeof columns[i]);
       }
@@ -245,8 +242,8 @@ int64_t PanelEngine::b_units(int64_t k, int64_t cols) const {
 }
 
 // Rows [0, rows) of one panel, K values each, from unit `first_unit` of the panel on.
-void PanelEngine::pack_a_rows(const float* source, int64_t ld, int64_t rows, int64_t k,
-                              Unit* panel, int64_t first_unit) const {
+void PanelEngine::pack_a_rows(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* panel,
+                              int64_t first_unit) const {
   const int64_t per_unit = precision_ == Precision::bf16 ? 2 : 1;
   const int64_t count = units(k);
   for (int64_t unit = 0; unit < count;) {
@@ -335,8 +332,8 @@ void PanelEngine::pack_b_transposed(const float* source, int64_t ld, int64_t k, 
   }
 }
 
-void PanelEngine::multiply(const Unit* a, int64_t a_panel, int64_t rows, int64_t begin,
-                           int64_t end, const Unit* b, int64_t cols, float* c, int64_t ldc,
+void PanelEngine::multiply(const Unit* a, int64_t a_panel, int64_t rows, int64_t begin, int64_t end,
+                           const Unit* b, int64_t cols, float* c, int64_t ldc,
                            bool accumulate) const {
   for (int64_t row = 0; row < rows; row += tile_rows_, a += a_panel, c += tile_rows_ * ldc) {
     const int64_t m = std::min(tile_rows_, rows - row);

@@ -1,9 +1,9 @@
 // Matrix products from packed panels: the engine under the linear layers and the classifier.
 //
-// C(rows, cols) (+)= A(rows, K) B(K, cols) is cut into tiles of tile_rows x tile_cols whose sums stay
-// in registers. Operands are packed into 32-bit units along K: one fp32, or two neighbouring bf16
-// (VNNI's pairs; an odd K is filled with 0). A panel of B is [unit][tile_cols]; a panel of A is
-// blocks of 64 units, each [tile_rows][64], so that a row of a row-major matrix is copied, not
+// C(rows, cols) (+)= A(rows, K) B(K, cols) is cut into tiles of tile_rows x tile_cols whose sums
+// stay in registers. Operands are packed into 32-bit units along K: one fp32, or two neighbouring
+// bf16 (VNNI's pairs; an odd K is filled with 0). A panel of B is [unit][tile_cols]; a panel of A
+// is blocks of 64 units, each [tile_rows][64], so that a row of a row-major matrix is copied, not
 // transposed. What is packed can be used over any range of units: a band is a short range.
 //
 // Every entry of C is one sum over K in order, so its bits depend on the instruction set, the
@@ -44,12 +44,10 @@ class PanelEngine {
 
   // A from rows of K neighbours (row-major), or from K rows of `rows` neighbours (its transpose).
   void pack_a(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out) const;
-  void pack_a_transposed(const float* source, int64_t ld, int64_t rows, int64_t k,
-                         Unit* out) const;
+  void pack_a_transposed(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out) const;
   // B from K rows of `cols` neighbours (row-major), or from cols rows of K neighbours.
   void pack_b(const float* source, int64_t ld, int64_t k, int64_t cols, Unit* out) const;
-  void pack_b_transposed(const float* source, int64_t ld, int64_t k, int64_t cols,
-                         Unit* out) const;
+  void pack_b_transposed(const float* source, int64_t ld, int64_t k, int64_t cols, Unit* out) const;
 
   // C(rows, cols) (+)= A[:, begin..end) B, cols <= tile_cols: all row panels of A against one panel
   // of B whose first unit meets unit `begin` of A. `a_panel` is a_panel_units(K of A).

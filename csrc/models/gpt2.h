@@ -5,11 +5,11 @@
 #include <deque>
 #include <optional>
 
-#include "formats/model_file.h"
 #include "layers/layernorm.h"
 #include "layers/mlp.h"
 #include "layers/self_attention.h"
 #include "models/model.h"
+#include "models/model_file.h"
 
 namespace pyllmc {
 

@@ -75,8 +75,8 @@ void AdamW::move_from(const std::vector<int64_t>& offsets) {
   for (Slot& slot : slots_) {
     const Memory old = slot.memory;
     const float* from = reinterpret_cast<const float*>(old.get());
-    slot.memory = allocate(table_.floats() * static_cast<int64_t>(sizeof(float)),
-                           "optimizer state");
+    slot.memory =
+        allocate(table_.floats() * static_cast<int64_t>(sizeof(float)), "optimizer state");
     for (size_t i = 0; i < offsets.size(); ++i) {
       const Parameter& p = table_.entries()[i];
       if (p.count() != 0) p.pack(from + offsets[i], slot.data() + p.offset);
@@ -88,9 +88,8 @@ void AdamW::move_from(const std::vector<int64_t>& offsets) {
 void AdamW::measure_gradients(const Context& context, StepState& state) {
   parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
     const Piece& piece = pieces_[static_cast<size_t>(index)];
-    squares_[static_cast<size_t>(index)] =
-        sum_of_squares(piece.parameter->gradient.data() + piece.first_row * piece.width,
-                       piece.rows * piece.width);
+    squares_[static_cast<size_t>(index)] = sum_of_squares(
+        piece.parameter->gradient.data() + piece.first_row * piece.width, piece.rows * piece.width);
   });
   double sum = 0;
   for (double part : squares_) sum += part;

@@ -53,7 +53,7 @@ class AdamW {
   ParameterTable& table_;
   AdamWOptions options_;
   std::vector<Slot> slots_;
-  std::vector<Piece> pieces_;  // in the order in which their squares are added up
+  std::vector<Piece> pieces_;    // in the order in which their squares are added up
   std::vector<double> squares_;  // of each piece
 };
 

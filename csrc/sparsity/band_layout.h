@@ -15,9 +15,9 @@
 namespace pyllmc {
 
 struct BandTile {
-  int64_t hidden, units;    // first hidden unit and their number, at most kBandTile
-  int64_t begin, end;       // residual channels
-  int64_t offset;           // of the first entry, in floats
+  int64_t hidden, units;  // first hidden unit and their number, at most kBandTile
+  int64_t begin, end;     // residual channels
+  int64_t offset;         // of the first entry, in floats
   int64_t window() const { return end - begin; }
 };
 
@@ -34,9 +34,9 @@ class BandLayout {
   explicit BandLayout(const Pattern& pattern);
 
   const std::vector<BandTile>& tiles() const { return tiles_; }
-  int64_t floats() const { return floats_; }    // of storage
+  int64_t floats() const { return floats_; }  // of storage
   bool hidden_is_rows() const { return hidden_is_rows_; }
-  int64_t hidden() const { return hidden_; }    // H
+  int64_t hidden() const { return hidden_; }      // H
   int64_t residual() const { return residual_; }  // C
   // Share of the dense product's work that the tiles do.
   double executed() const;

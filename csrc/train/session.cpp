@@ -1,5 +1,6 @@
 #include "train/session.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/threads.h"
@@ -160,6 +161,12 @@ TrainSession::TrainSession(const TrainSettings& settings)
     s.init_seed = file_.record().has_meta ? file_.record().init_seed : kDefaultInitSeed;
   }
 
+  // What the log and the states say is what happens: without a band that pays, masks remain.
+  const auto& entries = model_->parameters().entries();
+  if (std::ranges::none_of(entries,
+                           [](const Parameter& p) { return BandLayout::pays(p.pattern); })) {
+    s.execution = name_of(Execution::mask);
+  }
   Trainer::choose_storage(*model_, trainer_options());
   facts_.memory = Trainer::memory_needs(*model_, trainer_options());
   Trainer::check_memory(*model_, trainer_options(), facts_.memory_available);

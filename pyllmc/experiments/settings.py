@@ -67,6 +67,8 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("sample_length", int, 64, 0, short="-g", numbers=False),
         Setting("checkpoint_every", int, 0, 0, short="-k", numbers=False),
         Setting("mask_init", int, 1, 0, high=1),
+        Setting("execution", str, "band", quiet=True, choices=("band", "mask")),
+        Setting("precision", str, "fp32", quiet=True, choices=("fp32", "bf16")),
         Setting("warmup", int, 0, 0),
         Setting("min_lr", float, None, 0),
         Setting("weight_decay", float, 0.0, 0),

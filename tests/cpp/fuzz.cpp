@@ -22,7 +22,7 @@
 #include "core/json_value.h"
 #include "formats/checkpoint.h"
 #include "formats/log_parser.h"
-#include "formats/model_file.h"
+#include "models/model_file.h"
 #include "formats/tokenizer.h"
 #include "formats/tokens.h"
 #include "samples.h"

@@ -4,7 +4,7 @@
 #include "core/error.h"
 #include "formats/atomic_file.h"
 #include "formats/checkpoint.h"
-#include "formats/model_file.h"
+#include "models/model_file.h"
 #include "formats/tokenizer.h"
 #include "formats/tokens.h"
 #include "samples.h"

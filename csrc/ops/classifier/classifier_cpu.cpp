@@ -12,8 +12,8 @@ namespace {
 constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
 constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
 constexpr int64_t kMinChunk = 64, kMaxChunk = 512;
-constexpr int64_t kTurnedRows = 16;         // of dwte that are turned from dwte^T at once
-constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
+constexpr int64_t kTurnedRows = 16;  // of dwte that are turned from dwte^T at once
+constexpr int64_t kGroups = 8;       // of tiles, each with its own part of dx
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
 struct Cut {
@@ -86,9 +86,9 @@ struct OwnCut {
   int64_t wte, logits, dwte;
   OwnCut(const PanelEngine& engine, int64_t chunk, int64_t C, bool gradients)
       : wte(std::max(engine.b_units(C, kTileVocab), gradients ? engine.b_units(kTileVocab, C) : 0)),
-        logits(gradients ? std::max(engine.a_units(chunk, kTileVocab),
-                                    engine.b_units(chunk, kTileVocab))
-                         : 0),
+        logits(gradients
+                   ? std::max(engine.a_units(chunk, kTileVocab), engine.b_units(chunk, kTileVocab))
+                   : 0),
         dwte(gradients ? C * kTileVocab + kTurnedRows * C : 0) {}
   int64_t floats() const { return rounded(wte) + rounded(logits) + rounded(dwte); }
 };
@@ -212,9 +212,7 @@ class Chunk {
                        out + col, ld, accumulate);
     }
   }
-  Unit* own(int thread) const {
-    return reinterpret_cast<Unit*>(s_.own + thread * s_.own_floats);
-  }
+  Unit* own(int thread) const { return reinterpret_cast<Unit*>(s_.own + thread * s_.own_floats); }
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
   float* tile_logits(int64_t tile, int thread) const {
     return s_.logits + (a_.dx ? tile : thread) * cut_.chunk * kTileVocab;

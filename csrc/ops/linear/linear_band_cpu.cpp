@@ -21,8 +21,8 @@ void multiply_range(const PanelEngine& engine, const Unit* a, int64_t a_panel, i
 
 // Packs blocks of rows of x (M, K), one a work item, and hands them to `body(row, rows, packed)`.
 template <class Body>
-void each_row_block(const Context& context, const PanelEngine& engine, ConstTensor x,
-                    Unit* scratch, const Body& body) {
+void each_row_block(const Context& context, const PanelEngine& engine, ConstTensor x, Unit* scratch,
+                    const Body& body) {
   const int64_t M = x.dim(0), K = x.dim(1), block = row_block(engine.units(K));
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
     const int64_t row = item * block, rows = std::min(block, M - row);
@@ -55,27 +55,27 @@ void expand(const Context& context, const BandLayout& band, const float* stored,
   const int64_t a_panel = engine.a_panel_units(band.residual());
   each_row_block(context, engine, x, scratch.take<Unit>(0),
                  [&](int64_t row, int64_t rows, const Unit* packed) {
-    for (const BandTile& tile : tiles) {
-      const int64_t begin = engine.units(tile.begin), end = engine.units(tile.end);
-      for (int64_t col = 0; col < tile.units; col += width) {
-        const int64_t cols = std::min(width, tile.units - col);
-        float* at = out.data() + row * H + tile.hidden + col;
-        if (begin == end) {  // no channel reaches this tile
-          for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * H, cols, 0.0f);
-        }
-        multiply_range(engine, packed, a_panel, rows, begin, end,
-                       b + tile.offset + col / width * engine.b_panel_units(tile.window()), cols,
-                       at, H);
-        finish(row, rows, tile.hidden + col, cols);
-      }
-    }
-  });
+                   for (const BandTile& tile : tiles) {
+                     const int64_t begin = engine.units(tile.begin), end = engine.units(tile.end);
+                     for (int64_t col = 0; col < tile.units; col += width) {
+                       const int64_t cols = std::min(width, tile.units - col);
+                       float* at = out.data() + row * H + tile.hidden + col;
+                       if (begin == end) {  // no channel reaches this tile
+                         for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * H, cols, 0.0f);
+                       }
+                       multiply_range(
+                           engine, packed, a_panel, rows, begin, end,
+                           b + tile.offset + col / width * engine.b_panel_units(tile.window()),
+                           cols, at, H);
+                       finish(row, rows, tile.hidden + col, cols);
+                     }
+                   }
+                 });
 }
 
 // A panel of `width` residual channels: the hidden units that they see, begin on an even one.
 Pattern::Span panel_span(const BandLayout& band, int64_t channel, int64_t width) {
-  const Pattern::Span span =
-      band.hidden_of(channel, std::min(band.residual(), channel + width));
+  const Pattern::Span span = band.hidden_of(channel, std::min(band.residual(), channel + width));
   const int64_t begin = std::min(span.begin, span.end) / 2 * 2;
   return {begin, std::max(begin, span.end)};
 }
@@ -125,18 +125,19 @@ void contract(const Context& context, const BandLayout& band, const float* store
   const int64_t a_panel = engine.a_panel_units(band.hidden());
   each_row_block(context, engine, x, scratch.take<Unit>(0),
                  [&](int64_t row, int64_t rows, const Unit* packed) {
-    for (int64_t panel = 0; panel < cut.panels; ++panel) {
-      const int64_t channel = panel * width, cols = std::min(width, C - channel);
-      const Pattern::Span span = panel_span(band, channel, width);
-      float* at = out.data() + row * C + channel;
-      if (span.size() == 0) {
-        for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * C, cols, 0.0f);
-      }
-      multiply_range(engine, packed, a_panel, rows, engine.units(span.begin),
-                     engine.units(span.end), b + panel * cut.panel_units, cols, at, C);
-      finish(row, rows, channel, cols);
-    }
-  });
+                   for (int64_t panel = 0; panel < cut.panels; ++panel) {
+                     const int64_t channel = panel * width, cols = std::min(width, C - channel);
+                     const Pattern::Span span = panel_span(band, channel, width);
+                     float* at = out.data() + row * C + channel;
+                     if (span.size() == 0) {
+                       for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * C, cols, 0.0f);
+                     }
+                     multiply_range(engine, packed, a_panel, rows, engine.units(span.begin),
+                                    engine.units(span.end), b + panel * cut.panel_units, cols, at,
+                                    C);
+                     finish(row, rows, channel, cols);
+                   }
+                 });
 }
 
 struct GradientCut {
@@ -158,8 +159,7 @@ struct GradientCut {
 int64_t gradient_workspace(const Context& context, const PanelEngine& engine, int64_t M,
                            const BandLayout& band) {
   const GradientCut cut(engine, M, band);
-  return Scratch::round(cut.chunks * cut.chunk_units) +
-         context.threads * cut.thread_floats(engine);
+  return Scratch::round(cut.chunks * cut.chunk_units) + context.threads * cut.thread_floats(engine);
 }
 
 // `residual` (M, C) and `hidden` (M, H) are x and dy of FC1, dy and x of FC2. A tile is one work
@@ -183,8 +183,8 @@ void gradient(const Context& context, const BandLayout& band, ConstTensor residu
     const BandTile& tile = tiles[static_cast<size_t>(t)];
     if (tile.window() == 0) return;
     auto* u = reinterpret_cast<Unit*>(own + thread * cut.thread_floats(engine));
-    auto* sums = reinterpret_cast<float*>(
-        u + Scratch::round(engine.b_units(kChunkRows, kBandTile)));
+    auto* sums =
+        reinterpret_cast<float*>(u + Scratch::round(engine.b_units(kChunkRows, kBandTile)));
     const int64_t first_panel = tile.begin / height, first_row = first_panel * height;
     const int64_t lines = std::min(C, ceil_div(tile.end, height) * height) - first_row;
     for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
@@ -269,8 +269,8 @@ void band_backward(const Context& context, const LinearBackward& a) {
 
 int64_t band_workspace(const Context& context, int64_t M, const BandLayout& band, bool gradients) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t products = std::max(expand_workspace(context, engine, band),
-                                    contract_workspace(context, engine, band));
+  const int64_t products =
+      std::max(expand_workspace(context, engine, band), contract_workspace(context, engine, band));
   return gradients ? std::max(products, gradient_workspace(context, engine, M, band)) : products;
 }
 

@@ -1,4 +1,4 @@
-#include "formats/model_file.h"
+#include "models/model_file.h"
 
 #include <algorithm>
 
