@@ -22,9 +22,9 @@
 #include "core/json_value.h"
 #include "formats/checkpoint.h"
 #include "formats/log_parser.h"
-#include "models/model_file.h"
 #include "formats/tokenizer.h"
 #include "formats/tokens.h"
+#include "models/model_file.h"
 #include "samples.h"
 
 using namespace pyllmc;

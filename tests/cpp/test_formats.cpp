@@ -4,9 +4,9 @@
 #include "core/error.h"
 #include "formats/atomic_file.h"
 #include "formats/checkpoint.h"
-#include "models/model_file.h"
 #include "formats/tokenizer.h"
 #include "formats/tokens.h"
+#include "models/model_file.h"
 #include "samples.h"
 
 using namespace pyllmc;
