@@ -40,7 +40,11 @@ _common = _options(
     click.option("--json", "as_json", is_flag=True, help="One JSON object."),
 )
 _threads = click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="Threads.  [default: all processors]"
+    "--threads",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default="all processors",
+    help="Threads.",
 )
 _precision = click.option(
     "--precision",
@@ -136,11 +140,13 @@ def step(
     """Time a training step and its peak memory.
 
     Runs train_banded itself, a fresh process each round. The shape is experiment 9's unless given;
-    with a bandwidth the dense step runs beside it. PyTorch: eager and compiled fp32, compiled bf16.
+    with a bandwidth the dense step runs beside it. PyTorch: eager and compiled for fp32, compiled
+    for bf16; its memory is that of the timed steps, ours that of the whole process.
 
     \b
     pyllmc bench step
-    pyllmc bench step --channels 512 --layers 8 --heads 8 -1 256 -2 256 --precision fp32
+    pyllmc bench step --precision fp32 --precision bf16 --peer torch
+    pyllmc bench step --channels 512 --layers 8 --heads 8 -1 256 -2 256
     """
     from pyllmc.bench.machine import all_threads
     from pyllmc.bench.step import StepShape, our_contestants, workbench
@@ -187,7 +193,7 @@ def step(
 @bench.command()
 @_tokens
 @click.option("--channels", "-C", type=POSITIVE, default=512, show_default=True, help="C.")
-@click.option("--hidden", type=click.IntRange(min=0), default=0, help="H.  [default: 4 C]")
+@click.option("--hidden", type=click.IntRange(min=0), default=0, show_default="4 C", help="H.")
 @click.option(
     "--layer",
     "layers",
@@ -389,7 +395,8 @@ def _torch(stack: ExitStack, python: str | None, what: str) -> TorchPeer:
 
     python = python or sys.executable
     require_torch(python)
-    click.echo(f"preparing {what} (compiling takes about a minute) ...", err=True)
+    slow = "" if "eager" in what else " (compiling takes about a minute)"
+    click.echo(f"preparing {what}{slow} ...", err=True)
     return stack.enter_context(TorchPeer(python))
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -190,6 +192,26 @@ def test_peers_are_rows_that_ours_are_held_against(tmp_path: Path) -> None:
     ours = rows[2]
     assert set(ours["ratios"]) == {"torch eager fp32", "torch compiled fp32"}
     assert ours["ratios"]["torch eager fp32"] == pytest.approx(ours["median_s"] / 2)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        STEP,
+        (*LINEAR, "--layer", "fc1", "--bandwidths", "16", "--precision", "bf16"),
+    ],
+    ids=["step", "linear"],
+)
+def test_peer_script_trains_in_torch(command: tuple[str, ...]) -> None:
+    """PYLLMC_TORCH_PYTHON names an interpreter that can import torch; else this one must."""
+    python = os.environ.get("PYLLMC_TORCH_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import torch"], capture_output=True).returncode:
+        pytest.skip(f"{python} cannot import torch (PYLLMC_TORCH_PYTHON names another)")
+    rows = measured(*command, "--peer", "torch", "--peer-python", python)["rows"]
+    theirs = [row for row in rows if row["name"].startswith("torch")]
+    assert theirs
+    assert all(row["torch"] and row["median_s"] > 0 for row in theirs)
+    assert all(row["ratios"] for row in rows if row not in theirs)
 
 
 def test_sizes_that_cannot_work_are_refused() -> None:
