@@ -9,6 +9,7 @@
 
 #include "apps/program.h"
 #include "core/gemm.h"
+#include "core/panels.h"
 #include "core/text.h"
 
 namespace pyllmc {
@@ -181,7 +182,8 @@ void Console::started(const TrainFacts& f) {
   row("device", std::string("cpu"));
   row("threads", static_cast<int64_t>(s.threads));
   row("precision", s.precision);
-  row("matrix product", message(gemm_library().name, " ", gemm_library().core));
+  row("matrix product", message(PanelEngine::get(precision_of(s.precision)).name(), "; attention ",
+                                gemm_library().name, " ", gemm_library().core));
   rule();
   row("max_sequence_length T", f.config.max_seq_len);
   row("vocab_size V", f.config.vocab_size);

@@ -38,7 +38,7 @@ pyllmc::Flags flags_for(Choices& c) {
   flags.group("Text");
   flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
   flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");
-  flags.text("", "precision", &c.precision, "TYPE", "weights are read as fp32 or bf16");
+  flags.text("", "precision", &c.precision, "NAME", "weights are read as fp32 or bf16");
   flags.number("", "temperature", &c.temperature, "of the softmax; 0 = the likeliest token always");
   flags.integer("", "top-k", &c.top_k, "draw from the K likeliest tokens; 0 = from all");
   flags.integer("s", "seed", &c.seed, "of the draws; 0 = another one every time");

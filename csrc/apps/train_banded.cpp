@@ -60,7 +60,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("d", "dense", &choices.dense, "1 = no band at all, whatever -1, -2 and -w say");
   flags.integer("", "mask-init", &choices.mask_init,
                 "1 = mask the initial weights too, 0 = the first step is dense");
-  flags.text("", "execution", &s.execution, "HOW",
+  flags.text("", "execution", &s.execution, "NAME",
              "band = store and multiply the band alone, mask = everything");
   flags.text("", "pattern", &s.pattern, "NAME",
              "band, random, block, band-permuted-residual or -hidden");
@@ -88,7 +88,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("t", "sequence-length", &s.sequence_length, "tokens of a sequence, T",
                 "min(1024, maxT)");
   flags.integer("", "accumulate", &s.accumulate, "batches summed into one update");
-  flags.text("", "precision", &s.precision, "TYPE",
+  flags.text("", "precision", &s.precision, "NAME",
              "fp32, or bf16 operands with fp32 sums and weights");
   flags.number("l", "learning-rate", &s.learning_rate, "learning rate of AdamW");
   flags.integer("", "warmup", &s.warmup, "updates of linear warm-up");

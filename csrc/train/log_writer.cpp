@@ -9,6 +9,7 @@
 #include "core/build.h"
 #include "core/gemm.h"
 #include "core/json.h"
+#include "core/panels.h"
 #include "formats/fault.h"
 #include "train/gpt2_record.h"
 
@@ -148,6 +149,7 @@ void LogWriter::started(const TrainFacts& f) {
       .add("init_seed", *s.init_seed)
       .add("data_seed", s.data_seed)
       .add("threads", static_cast<int64_t>(s.threads))
+      .add("kernels", std::string_view(PanelEngine::get(precision_of(s.precision)).name()))
       .add("gemm", gemm_library().name)
       .add("gemm_core", gemm_library().core)
       .add("channels", f.config.channels)

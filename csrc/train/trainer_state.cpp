@@ -5,6 +5,7 @@
 
 #include "core/build.h"
 #include "core/gemm.h"
+#include "core/panels.h"
 #include "formats/crc32.h"
 #include "train/trainer.h"
 
@@ -39,6 +40,12 @@ void require_same_parameters(const StateReader& state, const ParameterTable& tab
   }
 }
 
+// What the bits of a product depend on besides its shape and precision.
+std::string kernel_set() {
+  return message(instruction_set(), " ", PanelEngine::get(Precision::fp32).name(), " ",
+                 PanelEngine::get(Precision::bf16).name());
+}
+
 }  // namespace
 
 JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenShards& data) {
@@ -64,7 +71,7 @@ JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenSha
       {"train_tokens", data.total_tokens()},
       {"gemm", gemm_library().name},
       {"gemm_core", gemm_library().core},
-      {"instruction_set", instruction_set()},
+      {"instruction_set", kernel_set()},
       {"build", build_id()}};
   all.insert(all.end(), own.begin(), own.end());
   return all;
