@@ -22,79 +22,103 @@ constexpr int64_t kMaxTile = 12 * 32;
 
 // ---- tiles --------------------------------------------------------------------------------------
 
+// Registers of a width that the instruction set has: GCC 12 keeps wider vectors in memory.
+struct Lanes4 {
+  static constexpr int kCount = 4;
+  typedef float Float __attribute__((vector_size(16)));
+  typedef int32_t Int __attribute__((vector_size(16)));
+};
+struct Lanes8 {
+  static constexpr int kCount = 8;
+  typedef float Float __attribute__((vector_size(32)));
+  typedef int32_t Int __attribute__((vector_size(32)));
+};
+struct Lanes16 {
+  static constexpr int kCount = 16;
+  typedef float Float __attribute__((vector_size(64)));
+  typedef int32_t Int __attribute__((vector_size(64)));
+};
+
+template <class To, class From>
+PYLLMC_INLINE To bits_as(const From& from) {
+  static_assert(sizeof(To) == sizeof(From));
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
 struct MultiplyFp32 {
-  static PYLLMC_INLINE_MEMBER f32x16 add(f32x16 sum, Unit a, f32x16 b) {
-    float x;
-    std::memcpy(&x, &a, sizeof x);
-    return sum + x * b;
+  template <class Lanes>
+  static PYLLMC_INLINE_MEMBER typename Lanes::Float add(typename Lanes::Float sum, Unit a,
+                                                        typename Lanes::Float b) {
+    return sum + bits_as<float>(a) * b;
   }
 };
 
 // Two bf16 products a unit, for processors without the instruction. The halves of a unit become
 // fp32 by moving them into place.
 struct MultiplyBf16Plain {
-  static PYLLMC_INLINE_MEMBER f32x16 add(f32x16 sum, Unit a, f32x16 b) {
-    const uint32_t low = a << 16, high = a & 0xffff0000u;
-    float x0, x1;
-    std::memcpy(&x0, &low, sizeof x0);
-    std::memcpy(&x1, &high, sizeof x1);
-    i32x16 bits;
-    std::memcpy(&bits, &b, sizeof bits);
-    const i32x16 low_bits = bits << 16;
-    const i32x16 high_bits = bits & static_cast<int32_t>(0xffff0000u);
-    f32x16 b0, b1;
-    std::memcpy(&b0, &low_bits, sizeof b0);
-    std::memcpy(&b1, &high_bits, sizeof b1);
-    return (sum + x1 * b1) + x0 * b0;
+  template <class Lanes>
+  static PYLLMC_INLINE_MEMBER typename Lanes::Float add(typename Lanes::Float sum, Unit a,
+                                                        typename Lanes::Float b) {
+    using Float = typename Lanes::Float;
+    const auto bits = bits_as<typename Lanes::Int>(b);
+    const auto low = bits_as<Float>(bits << 16);
+    const auto high = bits_as<Float>(bits & static_cast<int32_t>(0xffff0000u));
+    return (sum + bits_as<float>(a & 0xffff0000u) * high) + bits_as<float>(a << 16) * low;
   }
 };
 
-template <class Multiply, int kRows, int kVectors>
+template <class Multiply, class Lanes, int kRows, int kVectors>
 PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c,
                              int64_t ldc, bool accumulate) {
-  constexpr int kCols = kVectors * static_cast<int>(kLanes);
-  f32x16 sums[kRows][kVectors];
+  using Float = typename Lanes::Float;
+  constexpr int kCols = kVectors * Lanes::kCount;
+  Float sums[kRows][kVectors];
   for (auto& row : sums) {
-    for (auto& sum : row) sum = f32x16{};
+    for (auto& sum : row) sum = Float{};
   }
   for (int64_t unit = begin; unit < end;) {
     const int64_t stop = std::min(end, (unit / kBlockUnits + 1) * kBlockUnits);
     const Unit* block = a + unit / kBlockUnits * (kRows * kBlockUnits) + unit % kBlockUnits;
     for (; unit < stop; ++unit, ++block, b += kCols) {
-      f32x16 right[kVectors];
+      Float right[kVectors];
       for (int j = 0; j < kVectors; ++j) {
-        std::memcpy(&right[j], b + j * kLanes, sizeof right[j]);
+        std::memcpy(&right[j], b + j * Lanes::kCount, sizeof right[j]);
       }
 #pragma GCC unroll 12
       for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 2
+#pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) {
-          sums[i][j] = Multiply::add(sums[i][j], block[i * kBlockUnits], right[j]);
+          sums[i][j] = Multiply::template add<Lanes>(sums[i][j], block[i * kBlockUnits], right[j]);
         }
       }
     }
   }
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
-      float* at = c + i * ldc + j * kLanes;
-      store16(at, accumulate ? load16(at) + sums[i][j] : sums[i][j]);
+      float* at = c + i * ldc + j * Lanes::kCount;
+      Float before{};
+      if (accumulate) std::memcpy(&before, at, sizeof before);
+      const Float value = accumulate ? before + sums[i][j] : sums[i][j];
+      std::memcpy(at, &value, sizeof value);
     }
   }
 }
 
-#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, ROWS, VECTORS)                             \
+#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, LANES, ROWS, VECTORS)                      \
   ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c, \
                       int64_t ldc, bool accumulate) {                                     \
-    tile_body<MULTIPLY, ROWS, VECTORS>(begin, end, a, b, c, ldc, accumulate);             \
+    tile_body<MULTIPLY, LANES, ROWS, VECTORS>(begin, end, a, b, c, ldc, accumulate);      \
   }
 
-PYLLMC_TILE(tile_plain_fp32, , MultiplyFp32, 4, 1)
-PYLLMC_TILE(tile_plain_bf16, , MultiplyBf16Plain, 4, 1)
+PYLLMC_TILE(tile_plain_fp32, , MultiplyFp32, Lanes4, 2, 4)
+PYLLMC_TILE(tile_plain_bf16, , MultiplyBf16Plain, Lanes4, 2, 4)
 #ifdef __x86_64__
-PYLLMC_TILE(tile_avx2_fp32, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyFp32, 6, 1)
-PYLLMC_TILE(tile_avx2_bf16, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyBf16Plain, 4, 1)
-PYLLMC_TILE(tile_avx512_fp32, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyFp32, 12, 2)
-PYLLMC_TILE(tile_avx512_bf16, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyBf16Plain, 8, 1)
+PYLLMC_TILE(tile_avx2_fp32, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyFp32, Lanes8, 6, 2)
+PYLLMC_TILE(tile_avx2_bf16, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyBf16Plain, Lanes8, 4, 2)
+PYLLMC_TILE(tile_avx512_fp32, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyFp32, Lanes16, 12, 2)
+PYLLMC_TILE(tile_avx512_bf16, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyBf16Plain, Lanes16, 8, 1)
 
 // vdpbf16ps. Written out: an inlined helper cannot take the instruction's target with it.
 PYLLMC_TARGET("arch=x86-64-v4,avx512bf16")
@@ -223,7 +247,7 @@ PanelEngine PanelEngine::choose(Precision precision) {
   if (avx2 && bf16) return {precision, "avx2", 4, 16, tile_avx2_bf16};
   if (avx2) return {precision, "avx2", 6, 16, tile_avx2_fp32};
 #endif
-  return {precision, "plain", 4, 16, bf16 ? tile_plain_bf16 : tile_plain_fp32};
+  return {precision, "plain", 2, 16, bf16 ? tile_plain_bf16 : tile_plain_fp32};
 }
 
 const PanelEngine& PanelEngine::get(Precision precision) {
