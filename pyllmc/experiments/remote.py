@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import replace
 
 from pyllmc.experiments.attempt import busy
@@ -15,7 +16,7 @@ _FINAL = ("done", "failed", "diverged")
 _POLL_SECONDS = 1.0
 
 
-class RemoteEngine:
+class RemoteEngine(ABC):
     """Base of engines that hand a cell's folder to something else."""
 
     # How an engine calls what it runs, for messages.
@@ -26,17 +27,17 @@ class RemoteEngine:
         self._seen: dict[str, tuple[str, int]] = {}
         self._polled = 0.0
 
+    @abstractmethod
     def send(self, job: Job) -> None:
         """Hands the job over."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self, job: Job) -> bool:
         """Whether the engine will do nothing more for the job, whatever became of it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drop(self, job: Job) -> None:
         """Takes a job that has not begun back, as far as that is possible."""
-        raise NotImplementedError
 
     def submit(self, job: Job) -> None:
         job.queue()
