@@ -11,10 +11,6 @@ constexpr int64_t kTurnedRows = 16;  // rows of dw that are turned from dw^T at 
 // Outputs whose rows of dw one work item sums.
 int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
 
-PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
-}
-
 // y[row, n] = x[row] . w[n] for a handful of rows: the weight is read once, at memory speed.
 PYLLMC_SIMD void dot_products(const LinearForward& a, int64_t n_begin, int64_t n_end) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
@@ -76,32 +72,30 @@ PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int6
 }
 
 // out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col,
-// cols)` sees every tile column when its sums are complete.
+// cols)` sees every tile when its sums are complete.
 template <class Finish>
 void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a, const Unit* b,
                    Tensor out, Unit* scratch, const Finish& finish) {
   const int64_t M = a.dim(0), K = a.dim(1), N = out.dim(1), units = engine.units(K);
-  const int64_t block = row_block(units), width = engine.tile_cols();
-  const int64_t a_panel = engine.a_panel_units(K), b_panel = engine.b_panel_units(K);
+  const PanelEngine::Tile& tile = engine.wide();
+  const int64_t block = row_block(units), a_block = engine.a_block(block);
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
-    const int64_t row = item * block, rows = std::min(block, M - row);
+    const int64_t first = item * block, rows = std::min(block, M - first);
     Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
-    engine.pack_a(a.data() + row * K, K, rows, K, packed);
-    for (int64_t col = 0; col < N; col += width) {
-      const int64_t cols = std::min(width, N - col);
-      const Unit* panel = b + col / width * b_panel;
-      for (int64_t unit = 0; unit < units; unit += kDepthUnits) {
-        engine.multiply(packed, a_panel, rows, unit, std::min(units, unit + kDepthUnits),
-                        panel + unit * width, cols, out.data() + row * N + col, N, unit > 0);
-      }
-      finish(row, rows, col, cols);
+    engine.pack_a(a.data() + first * K, K, rows, K, packed, a_block);
+    for (int64_t col = 0; col < N; col += tile.cols) {
+      const int64_t cols = std::min(tile.cols, N - col);
+      const Unit* panel = b + col / tile.cols * engine.b_panel_units(K, tile);
+      engine.multiply(tile, {packed, a_block, rows}, 0, units, {panel, tile.cols, cols},
+                      out.data() + first * N + col, N, false,
+                      [&](int64_t row, int64_t n) { finish(first + row, n, col, cols); });
     }
   });
 }
 
 int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engine, int64_t K,
                                 int64_t N) {
-  return Scratch::round(engine.b_units(K, N)) +
+  return Scratch::round(engine.b_units(K, N, engine.wide())) +
          context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
 }
 
@@ -119,12 +113,12 @@ void forward(const Context& context, const LinearForward& a) {
   }
   const PanelEngine& engine = PanelEngine::get(context.precision);
   Scratch scratch(context, linear_workspace(context, M, K, N, false));
-  const int64_t width = engine.tile_cols();
-  Unit* b = scratch.take<Unit>(engine.b_units(K, N));
-  parallel_for(context.threads, ceil_div(N, width), [&](int64_t panel, int) {
-    const int64_t n = panel * width;
-    engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(width, N - n),
-                             b + panel * engine.b_panel_units(K));
+  const PanelEngine::Tile& tile = engine.wide();
+  Unit* b = scratch.take<Unit>(engine.b_units(K, N, tile));
+  parallel_for(context.threads, ceil_div(N, tile.cols), [&](int64_t panel, int) {
+    const int64_t n = panel * tile.cols;
+    engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(tile.cols, N - n), tile,
+                             b + panel * engine.b_panel_units(K, tile));
   });
   multiply_rows(context, engine, a.x, b, a.y, scratch.take<Unit>(0),
                 [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -136,12 +130,12 @@ void backward_input(const Context& context, const LinearBackward& a) {
   const int64_t K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   Scratch scratch(context, multiply_rows_workspace(context, engine, N, K));
-  const int64_t width = engine.tile_cols();
-  Unit* b = scratch.take<Unit>(engine.b_units(N, K));
-  parallel_for(context.threads, ceil_div(K, width), [&](int64_t panel, int) {
-    const int64_t k = panel * width;
-    engine.pack_b(a.w.data() + k, K, N, std::min(width, K - k),
-                  b + panel * engine.b_panel_units(N));
+  const PanelEngine::Tile& tile = engine.wide();
+  Unit* b = scratch.take<Unit>(engine.b_units(N, K, tile));
+  parallel_for(context.threads, ceil_div(K, tile.cols), [&](int64_t panel, int) {
+    const int64_t k = panel * tile.cols;
+    engine.pack_b(a.w.data() + k, K, N, std::min(tile.cols, K - k), tile,
+                  b + panel * engine.b_panel_units(N, tile));
   });
   multiply_rows(context, engine, a.dy, b, a.dx, scratch.take<Unit>(0),
                 [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -156,7 +150,9 @@ struct WeightCut {
       : block(output_block(N)),
         chunks(ceil_div(M, kChunkRows)),
         x_chunk_units(engine.a_units(K, kChunkRows)) {}
-  int64_t dy_units(const PanelEngine& engine) const { return engine.b_units(kChunkRows, block); }
+  int64_t dy_units(const PanelEngine& engine) const {
+    return engine.b_units(kChunkRows, block, engine.wide());
+  }
   int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
     return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
            Scratch::round(K * kTurnedRows);
@@ -175,9 +171,9 @@ void backward_weight(const Context& context, const LinearBackward& a) {
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
     const int64_t row = chunk * kChunkRows;
     engine.pack_a_transposed(a.x.data() + row * K, K, K, std::min(kChunkRows, M - row),
-                             x + chunk * cut.x_chunk_units);
+                             x + chunk * cut.x_chunk_units, engine.a_block(K));
   });
-  const int64_t width = engine.tile_cols();
+  const PanelEngine::Tile& tile = engine.wide();
   parallel_for(context.threads, ceil_div(N, cut.block), [&](int64_t item, int thread) {
     const int64_t begin = item * cut.block, outputs = std::min(cut.block, N - begin);
     float* mine = own + thread * cut.thread_floats(engine, K);
@@ -186,11 +182,13 @@ void backward_weight(const Context& context, const LinearBackward& a) {
     float* turned = sums + Scratch::round(K * cut.block);
     for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
       const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
-      engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, dy);
-      for (int64_t col = 0; col < outputs; col += width) {
-        engine.multiply(x + chunk * cut.x_chunk_units, engine.a_panel_units(rows), K, 0,
-                        engine.units(rows), dy + col / width * engine.b_panel_units(rows),
-                        std::min(width, outputs - col), sums + col, cut.block, chunk > 0);
+      engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, tile, dy,
+                    a.db ? a.db.data() + begin : nullptr);
+      for (int64_t col = 0; col < outputs; col += tile.cols) {
+        const Unit* panel = dy + col / tile.cols * engine.b_panel_units(rows, tile);
+        engine.multiply(tile, {x + chunk * cut.x_chunk_units, engine.a_block(K), K}, 0,
+                        engine.units(rows), {panel, tile.cols, std::min(tile.cols, outputs - col)},
+                        sums + col, cut.block, chunk > 0);
       }
     }
     for (int64_t first = 0; first < outputs; first += kTurnedRows) {
@@ -204,7 +202,6 @@ void backward_weight(const Context& context, const LinearBackward& a) {
         });
       }
     }
-    if (a.db) add_column_sums(a.dy.data(), M, N, begin, begin + outputs, a.db.data());
   });
 }
 
