@@ -73,8 +73,11 @@ PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, int64_t 
                              const Unit* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   using Float = typename Lanes::Float;
   Float sums[kRows][kVectors];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = Float{};
+  for (int i = 0; i < kRows; ++i) {
+    // Asked for now, the lines of C are there when the sums are.
+    __builtin_prefetch(c + i * ldc, 1);
+    if (kVectors * Lanes::kCount > 16) __builtin_prefetch(c + i * ldc + 16, 1);
+    for (auto& sum : sums[i]) sum = Float{};
   }
   for (int64_t unit = begin; unit < end;) {
     const int64_t stop = std::min(end, (unit / kBlockUnits + 1) * kBlockUnits);
@@ -129,8 +132,11 @@ PYLLMC_TARGET("arch=x86-64-v4,avx512bf16")
 void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,
                         int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   __m512 sums[kRows][kVectors];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = _mm512_setzero_ps();
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      __builtin_prefetch(c + i * ldc + j * kLanes, 1);
+      sums[i][j] = _mm512_setzero_ps();
+    }
   }
   for (int64_t unit = begin; unit < end;) {
     const int64_t stop = std::min(end, (unit / kBlockUnits + 1) * kBlockUnits);

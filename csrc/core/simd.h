@@ -14,6 +14,7 @@
 #endif
 #define PYLLMC_INLINE static inline __attribute__((always_inline))
 #define PYLLMC_INLINE_MEMBER inline __attribute__((always_inline))
+#define PYLLMC_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace pyllmc {
 

@@ -12,8 +12,7 @@ namespace {
 constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
 constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
 constexpr int64_t kChunkStep = 48, kMaxChunk = 480;
-constexpr int64_t kTurnedRows = 16;  // of dwte that are turned from dwte^T at once
-constexpr int64_t kGroups = 8;       // of tiles, each with its own part of dx
+constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
 struct Cut {
@@ -65,54 +64,65 @@ struct Scratch {
     tile_sum = take(cut.tiles, round(cut.chunk));
     target_logit = take(1, round(cut.chunk));
     log_sum_exp = take(1, round(cut.chunk));
+    own_floats = 2 * cut.chunk * kLanes;  // of exponentials()
+    if (gradients) {
+      own_floats = round(std::max({own_floats, engine.a_units(cut.chunk, kTileVocab),
+                                   engine.b_units(cut.chunk, kBlockUnits, wide), kBlockUnits * C}));
+    }
+    own = take(threads, own_floats);
     if (!gradients) return;
     down_floats = round(engine.b_units(kTileVocab, C, wide));
-    own_floats = round(std::max({engine.a_units(cut.chunk, kTileVocab),
-                                 engine.b_units(cut.chunk, kBlockUnits, wide), kTurnedRows * C}));
     x_transposed = take_units(1, round(engine.a_units(C, cut.chunk)));
     wte_down = take_units(cut.tiles, down_floats);
     dwte = take(cut.tiles, C * kTileVocab);
     dx_part = take(cut.groups, round(cut.chunk * C));
-    own = take(threads, own_floats);
   }
 };
 
-// Column c of a row of logits, whose blocks of 32 are `block` apart.
-PYLLMC_INLINE float* column(float* row, int64_t block, int64_t c) {
-  return row + c / kBlockUnits * block + c % kBlockUnits;
-}
-
-// Replaces a row of logits by exp(logit - max) and gives the max and the sum.
-PYLLMC_SIMD void exponentials(float* row, int64_t block, int64_t n, float* max_out,
-                              float* sum_out) {
-  const int64_t whole = n / kLanes * kLanes, rest = n - whole;
+// Replaces the logits (rows, n) of a tile by exp(logit - max), with the max and the sum of every
+// row. Block by block, as they lie in memory; `lanes` (2, rows, 16) is scratch.
+PYLLMC_SIMD void exponentials(float* logits, int64_t block, int64_t rows, int64_t n, float* lanes,
+                              float* max_out, float* sum_out) {
   const float lowest = -__builtin_inff();
-  f32x16 high = broadcast(lowest);
-  for (int64_t c = 0; c < whole; c += kLanes) high = max16(high, load16(column(row, block, c)));
-  if (rest) high = max16(high, load_part(column(row, block, whole), rest, lowest));
-  const float top = max16(high);
-  f32x16 sums{};
-  for (int64_t c = 0; c < whole; c += kLanes) {
-    float* at = column(row, block, c);
-    const f32x16 e = exp16(load16(at) - top);
-    store16(at, e);
-    sums += e;
+  float *high = lanes, *sums = lanes + rows * kLanes;
+  for (int64_t r = 0; r < rows; ++r) {
+    store16(high + r * kLanes, broadcast(lowest));
+    store16(sums + r * kLanes, f32x16{});
   }
-  if (rest) {
-    float* at = column(row, block, whole);
-    const f32x16 e = exp16(load_part(at, rest, lowest) - top);
-    store_part(at, e, rest);
-    sums += e;
-  }
-  *max_out = top;
-  *sum_out = sum16(sums);
+  const auto each = [&](const auto& visit) PYLLMC_INLINE_LAMBDA {
+    for (int64_t c = 0; c < n; c += kBlockUnits) {
+      float* row = logits + c / kBlockUnits * block;
+      const int64_t cols = n - c < kBlockUnits ? n - c : kBlockUnits;
+      for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
+        for (int64_t at = 0; at < cols; at += kLanes) {
+          visit(r, row + at, cols - at < kLanes ? cols - at : kLanes);
+        }
+      }
+    }
+  };
+  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
+    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
+    store16(high + r * kLanes, max16(load16(high + r * kLanes), value));
+  });
+  for (int64_t r = 0; r < rows; ++r) max_out[r] = max16(load16(high + r * kLanes));
+  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
+    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
+    const f32x16 e = exp16(value - max_out[r]);
+    store16(sums + r * kLanes, load16(sums + r * kLanes) + e);
+    count == kLanes ? store16(at, e) : store_part(at, e, count);
+  });
+  for (int64_t r = 0; r < rows; ++r) sum_out[r] = sum16(load16(sums + r * kLanes));
 }
 
-// The columns that complete a block are 0 and stay so.
-PYLLMC_SIMD void multiply(float* row, int64_t block, int64_t n, float factor) {
-  for (int64_t c = 0; c < n; c += kLanes) {
-    float* at = column(row, block, c);
-    store16(at, load16(at) * factor);
+// Rows of a tile times their factors. The columns that complete a block are 0 and stay so.
+PYLLMC_SIMD void multiply(float* tile, int64_t block, int64_t rows, int64_t n,
+                          const float* factors) {
+  for (int64_t c = 0; c < n; c += kBlockUnits) {
+    float* row = tile + c / kBlockUnits * block;
+    for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
+      store16(row, load16(row) * factors[r]);
+      store16(row + kLanes, load16(row + kLanes) * factors[r]);
+    }
   }
 }
 
@@ -196,18 +206,14 @@ class Classifier {
     const Unit* wte = s_.wte_up + tile * s_.up_floats;
     for (int64_t c = 0; c < cols; c += wide.cols, wte += engine_.b_panel_units(C_, wide)) {
       engine_.multiply(wide, {s_.x, engine_.a_block(cut_.chunk), rows_}, 0, engine_.units(C_),
-                       {wte, wide.cols, wide.cols}, column(logits, s_.logits_block, c), kBlockUnits,
-                       false);
+                       {wte, wide.cols, wide.cols}, entry(logits, 0, c), kBlockUnits, false);
     }
     for (int64_t r = 0; r < rows_; ++r) {
-      float* row = logits + r * kBlockUnits;
       const int64_t target = a_.targets.data()[begin_ + r] - first;
-      if (target >= 0 && target < cols) {
-        s_.target_logit[r] = *column(row, s_.logits_block, target);
-      }
-      exponentials(row, s_.logits_block, cols, s_.tile_max + tile * cut_.chunk + r,
-                   s_.tile_sum + tile * cut_.chunk + r);
+      if (target >= 0 && target < cols) s_.target_logit[r] = *entry(logits, r, target);
     }
+    exponentials(logits, s_.logits_block, rows_, cols, s_.own + thread * s_.own_floats,
+                 s_.tile_max + tile * cut_.chunk, s_.tile_sum + tile * cut_.chunk);
   }
 
   // Joins the tiles' parts of every row and adds up the chunk's loss.
@@ -236,14 +242,16 @@ class Classifier {
   void tile_backward(int64_t tile, int64_t group, int thread) const {
     const int64_t first = tile * kTileVocab, cols = columns(tile), block = s_.logits_block;
     float* g = tile_logits(tile);
+    float* factors = s_.own + thread * s_.own_floats;
     for (int64_t r = 0; r < rows_; ++r) {
-      const int64_t label = a_.targets.data()[begin_ + r];
-      const float factor =
-          label < 0 ? 0.0f
-                    : a_.scale * std::exp(s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r]);
-      float* row = g + r * kBlockUnits;
-      multiply(row, block, cols, factor);
-      if (label >= first && label < first + cols) *column(row, block, label - first) -= a_.scale;
+      const bool ignored = a_.targets.data()[begin_ + r] < 0;
+      const float part = s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r];
+      factors[r] = ignored ? 0.0f : a_.scale * std::exp(part);
+    }
+    multiply(g, block, rows_, cols, factors);
+    for (int64_t r = 0; r < rows_; ++r) {
+      const int64_t label = a_.targets.data()[begin_ + r] - first;
+      if (label >= 0 && label < cols) *entry(g, r, label) -= a_.scale;
     }
     const PanelEngine::Tile& wide = engine_.wide();
     const bool fp32 = context_.precision == Precision::fp32;
@@ -253,7 +261,7 @@ class Classifier {
       rows = {own, engine_.a_block(cut_.chunk), rows_};
       for (int64_t c = 0; c < cols; c += kBlockUnits) {
         const int64_t unit = engine_.units(c);
-        engine_.pack_a(column(g, block, c), kBlockUnits, rows_, std::min(kBlockUnits, cols - c),
+        engine_.pack_a(entry(g, 0, c), kBlockUnits, rows_, std::min(kBlockUnits, cols - c),
                        own + unit / kBlockUnits * rows.block + unit % kBlockUnits, rows.block);
       }
     }
@@ -264,14 +272,14 @@ class Classifier {
           s_.dx_part + group * cut_.chunk * C_ + c, C_, tile != cut_.group_begin(group));
     }
     for (int64_t c = 0; c < cols; c += wide.cols) {
-      const float* values = column(g, block, c);
+      const float* values = entry(g, 0, c);
       PanelB panel = {reinterpret_cast<const Unit*>(values), kBlockUnits, wide.cols};
       if (!fp32) {
         engine_.pack_b(values, kBlockUnits, rows_, wide.cols, wide, own);
         panel = {own, wide.cols, wide.cols};
       }
       engine_.multiply(wide, {s_.x_transposed, engine_.a_block(C_), C_}, 0, engine_.units(rows_),
-                       panel, s_.dwte + tile * C_ * kTileVocab + c, kTileVocab, begin_ > 0);
+                       panel, dwte_block(tile, c) + c % kBlockUnits, kBlockUnits, begin_ > 0);
     }
   }
 
@@ -289,15 +297,21 @@ class Classifier {
   void add_dwte(int64_t tile, int thread) const {
     const int64_t cols = columns(tile);
     float* turned = s_.own + thread * s_.own_floats;
-    for (int64_t v = 0; v < cols; v += kTurnedRows) {
-      const int64_t n = std::min(kTurnedRows, cols - v);
-      transpose(s_.dwte + tile * C_ * kTileVocab + v, kTileVocab, C_, n, turned, C_);
+    for (int64_t v = 0; v < cols; v += kBlockUnits) {
+      const int64_t n = std::min(kBlockUnits, cols - v);
+      transpose(dwte_block(tile, v), kBlockUnits, C_, n, turned, C_);
       add(a_.dwte.data() + (tile * kTileVocab + v) * C_, turned, n * C_);
     }
   }
 
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
   float* tile_logits(int64_t at) const { return s_.logits + at * s_.logits_floats; }
+  float* entry(float* logits, int64_t row, int64_t col) const {
+    return logits + col / kBlockUnits * s_.logits_block + row * kBlockUnits + col % kBlockUnits;
+  }
+  float* dwte_block(int64_t tile, int64_t col) const {
+    return s_.dwte + (tile * kTileVocab + col / kBlockUnits * kBlockUnits) * C_;
+  }
 
   const Context& context_;
   const PanelEngine& engine_;
