@@ -87,9 +87,11 @@ class PanelEngine {
   template <class Finish>
   void multiply(const Tile& tile, const PackedA& a, int64_t begin, int64_t end, PanelB b, float* c,
                 int64_t ldc, bool accumulate, const Finish& finish) const {
-    constexpr int64_t kDepth = 256;
-    for (; begin + kDepth < end; begin += kDepth, b.units += kDepth * b.ld, accumulate = true) {
-      step(tile, a, begin, begin + kDepth, b, c, ldc, accumulate, [](int64_t, int64_t) {});
+    constexpr int64_t kPanel = 8192;  // units of B that stay in the first cache
+    const int64_t steps = (end - begin) * tile.cols / (kPanel + 1) + 1;
+    const int64_t depth = (end - begin + steps - 1) / steps;
+    for (; begin + depth < end; begin += depth, b.units += depth * b.ld, accumulate = true) {
+      step(tile, a, begin, begin + depth, b, c, ldc, accumulate, [](int64_t, int64_t) {});
     }
     step(tile, a, begin, end, b, c, ldc, accumulate, finish);
   }
