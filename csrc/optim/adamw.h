@@ -18,6 +18,33 @@ struct AdamWOptions {
   double clip = 0;          // norm that the gradient is scaled down to; 0 = off
 };
 
+// A run of entries of one parameter, at most kAdamWPiece, starting at a multiple of that many.
+struct AdamWPiece {
+  int64_t offset;        // of the first entry, in floats from the start of every buffer
+  const uint32_t* kept;  // bit j % 32 of word j / 32 is entry j of the piece; null: all are kept
+  int32_t count;
+  int32_t decays;  // whether weight decay applies
+};
+constexpr int64_t kAdamWPiece = 4096;
+
+// What a device's kernels are told; every pointer is the device's.
+struct AdamWArgs {
+  TensorOf<const AdamWPiece> pieces;  // (pieces)
+  float *values, *gradients, *m, *v;  // the table's buffers
+  uint16_t* bf16;                     // copies of the values, written too; or null
+  double* squares;                    // (pieces): scratch
+  AdamWOptions options;
+  StepState* state;
+};
+
+struct AdamWKernels {
+  // gradient_norm over all pieces, in their order; gradient_scale; not_finite when the norm or
+  // state.loss.sum is not.
+  void (*measure)(const Context&, const AdamWArgs&);
+  // values, m, v and bf16. With not_finite set nothing changes. Entries that are not kept become 0.
+  void (*update)(const Context&, const AdamWArgs&);
+};
+
 class AdamW {
  public:
   // A named piece of state, laid out as the table's buffers are.
