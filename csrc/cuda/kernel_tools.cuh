@@ -36,20 +36,27 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   return {static_cast<uint16_t>(pack_bf16(x, 0.0f))};
 }
 
-// N consecutive elements as floats. The address is a multiple of N elements.
+// N consecutive elements as floats (1, 4, 8, 16, ...). The address is aligned to N elements, or to
+// 16 bytes.
 template <int N>
 __device__ __forceinline__ void load(const float* at, float (&x)[N]) {
-  static_assert(N % 4 == 0);
+  static_assert(N == 1 || N % 4 == 0);
+  if constexpr (N == 1) {
+    x[0] = *at;
+  } else {
 #pragma unroll
-  for (int i = 0; i < N; i += 4) {
-    const float4 v = load_vector<float4>(at + i);
-    x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
+    for (int i = 0; i < N; i += 4) {
+      const float4 v = load_vector<float4>(at + i);
+      x[i] = v.x, x[i + 1] = v.y, x[i + 2] = v.z, x[i + 3] = v.w;
+    }
   }
 }
 template <int N>
 __device__ __forceinline__ void load(const bf16* at, float (&x)[N]) {
-  static_assert(N == 4 || N % 8 == 0);
-  if constexpr (N == 4) {
+  static_assert(N == 1 || N == 4 || N % 8 == 0);
+  if constexpr (N == 1) {
+    x[0] = to_float(*at);
+  } else if constexpr (N == 4) {
     const uint2 v = load_vector<uint2>(at);
     x[0] = low_float(v.x), x[1] = high_float(v.x);
     x[2] = low_float(v.y), x[3] = high_float(v.y);
@@ -66,16 +73,22 @@ __device__ __forceinline__ void load(const bf16* at, float (&x)[N]) {
 }
 template <int N>
 __device__ __forceinline__ void store(float* at, const float (&x)[N]) {
-  static_assert(N % 4 == 0);
+  static_assert(N == 1 || N % 4 == 0);
+  if constexpr (N == 1) {
+    *at = x[0];
+  } else {
 #pragma unroll
-  for (int i = 0; i < N; i += 4) {
-    store_vector(at + i, make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]));
+    for (int i = 0; i < N; i += 4) {
+      store_vector(at + i, make_float4(x[i], x[i + 1], x[i + 2], x[i + 3]));
+    }
   }
 }
 template <int N>
 __device__ __forceinline__ void store(bf16* at, const float (&x)[N]) {
-  static_assert(N == 4 || N % 8 == 0);
-  if constexpr (N == 4) {
+  static_assert(N == 1 || N == 4 || N % 8 == 0);
+  if constexpr (N == 1) {
+    *at = from_float<bf16>(x[0]);
+  } else if constexpr (N == 4) {
     store_vector(at, make_uint2(pack_bf16(x[0], x[1]), pack_bf16(x[2], x[3])));
   } else {
 #pragma unroll
