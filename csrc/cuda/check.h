@@ -9,9 +9,8 @@ namespace pyllmc::cuda {
 
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw DeviceError(
-      message("CUDA: ", what, " failed: ", cudaGetErrorString(status), " (",
-              cudaGetErrorName(status), ")"));
+  throw DeviceError(message("CUDA: ", what, " failed: ", cudaGetErrorString(status), " (",
+                            cudaGetErrorName(status), ")"));
 }
 
 }  // namespace pyllmc::cuda

@@ -36,6 +36,19 @@ __device__ __forceinline__ bf16 from_float<bf16>(float x) {
   return {static_cast<uint16_t>(pack_bf16(x, 0.0f))};
 }
 
+// The eight bf16, or four fp32, of 16 bytes.
+__device__ __forceinline__ void unpack_bf16(const uint4& bits, float* x) {
+  x[0] = low_float(bits.x), x[1] = high_float(bits.x);
+  x[2] = low_float(bits.y), x[3] = high_float(bits.y);
+  x[4] = low_float(bits.z), x[5] = high_float(bits.z);
+  x[6] = low_float(bits.w), x[7] = high_float(bits.w);
+}
+__device__ __forceinline__ void unpack(const uint4& bits, float (&x)[8]) { unpack_bf16(bits, x); }
+__device__ __forceinline__ void unpack(const uint4& bits, float (&x)[4]) {
+  x[0] = __uint_as_float(bits.x), x[1] = __uint_as_float(bits.y);
+  x[2] = __uint_as_float(bits.z), x[3] = __uint_as_float(bits.w);
+}
+
 // N consecutive elements as floats (1, 4, 8, 16, ...). The address is aligned to N elements, or to
 // 16 bytes.
 template <int N>
@@ -62,13 +75,7 @@ __device__ __forceinline__ void load(const bf16* at, float (&x)[N]) {
     x[2] = low_float(v.y), x[3] = high_float(v.y);
   } else {
 #pragma unroll
-    for (int i = 0; i < N; i += 8) {
-      const uint4 v = load_vector<uint4>(at + i);
-      x[i + 0] = low_float(v.x), x[i + 1] = high_float(v.x);
-      x[i + 2] = low_float(v.y), x[i + 3] = high_float(v.y);
-      x[i + 4] = low_float(v.z), x[i + 5] = high_float(v.z);
-      x[i + 6] = low_float(v.w), x[i + 7] = high_float(v.w);
-    }
+    for (int i = 0; i < N; i += 8) unpack_bf16(load_vector<uint4>(at + i), x + i);
   }
 }
 template <int N>
@@ -93,8 +100,9 @@ __device__ __forceinline__ void store(bf16* at, const float (&x)[N]) {
   } else {
 #pragma unroll
     for (int i = 0; i < N; i += 8) {
-      store_vector(at + i, make_uint4(pack_bf16(x[i], x[i + 1]), pack_bf16(x[i + 2], x[i + 3]),
-                                      pack_bf16(x[i + 4], x[i + 5]), pack_bf16(x[i + 6], x[i + 7])));
+      store_vector(at + i,
+                   make_uint4(pack_bf16(x[i], x[i + 1]), pack_bf16(x[i + 2], x[i + 3]),
+                              pack_bf16(x[i + 4], x[i + 5]), pack_bf16(x[i + 6], x[i + 7])));
     }
   }
 }

@@ -1,9 +1,10 @@
-// Instructions of the tensor cores and of asynchronous copies that have no C++ form (PTX ISA,
-// "Warp-level matrix instructions" and "cp.async"), for compute capability 8.0 and later.
+// Instructions that have no C++ form, of the tensor cores and of asynchronous copies above all (PTX
+// ISA, "Warp-level matrix instructions" and "cp.async"), for compute capability 8.0 and later.
 // tests/cuda_emulation/cuda/ has a header of the same name that follows the same fragment layouts.
 //
 // All are carried out by the 32 lanes of a warp together. With g = lane / 4 and c = lane % 4:
-//   bf16 m16n8k16   a[0] A(g, 2c..2c+1)      a[1] A(g+8, 2c..)   a[2] A(g, 2c+8..)  a[3] A(g+8, 2c+8..)
+//   bf16 m16n8k16   a[0] A(g, 2c..2c+1)      a[1] A(g+8, 2c..)   a[2] A(g, 2c+8..)  a[3] A(g+8,
+//   2c+8..)
 //                   b[0] B(2c..2c+1, g)      b[1] B(2c+8.., g)
 //   tf32 m16n8k8    a[0] A(g, c)  a[1] A(g+8, c)  a[2] A(g, c+4)  a[3] A(g+8, c+4)
 //                   b[0] B(c, g)  b[1] B(c+4, g)
@@ -49,6 +50,13 @@ __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
   uint32_t bits;
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
   return bits;
+}
+
+// 2^x by the special function unit: off by 2 units in the last place, 0 where that is below 2^-126.
+__device__ __forceinline__ float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 
 __device__ __forceinline__ uint32_t shared_address(const void* at) {
@@ -98,7 +106,9 @@ __device__ __forceinline__ void copy_async_4(void* shared, const void* global, i
                : "memory");
 }
 // Closes the group of copies begun by this thread since the last call.
-__device__ __forceinline__ void copy_commit() { asm volatile("cp.async.commit_group;\n" ::: "memory"); }
+__device__ __forceinline__ void copy_commit() {
+  asm volatile("cp.async.commit_group;\n" ::: "memory");
+}
 // Waits until at most the latest N groups of this thread are under way. What other threads copied
 // is visible after a barrier behind it.
 template <int N>

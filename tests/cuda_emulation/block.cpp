@@ -42,7 +42,7 @@ struct Fiber {
   State state = State::done;
   uint3 index;
   int number = 0;
-  std::vector<Copy> begun;                // since the last commit
+  std::vector<Copy> begun;               // since the last commit
   std::deque<std::vector<Copy>> groups;  // oldest first
 };
 
@@ -99,12 +99,12 @@ void resume(Fiber& fiber) {
 void grow(int threads) {
   Machine& m = machine();
   if (!m.stacks) {
-    m.stacks = static_cast<unsigned char*>(mmap(nullptr, kStackBytes * kMostThreads,
-                                                PROT_READ | PROT_WRITE,
-                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    m.stacks = static_cast<unsigned char*>(
+        mmap(nullptr, kStackBytes * kMostThreads, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (m.stacks == MAP_FAILED) std::abort();
-    m.shared = static_cast<unsigned char*>(
-        std::aligned_alloc(128, kMostSharedBytes + 2 * kGuardBytes));
+    m.shared =
+        static_cast<unsigned char*>(std::aligned_alloc(128, kMostSharedBytes + 2 * kGuardBytes));
   }
   while (static_cast<int>(m.fibers.size()) < threads) {
     const size_t i = m.fibers.size();

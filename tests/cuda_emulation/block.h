@@ -28,7 +28,8 @@ struct Failure {
 };
 
 unsigned char* shared_begin();
-// Fails unless [at, at + bytes) lies in the block's shared memory and `at` is aligned to `alignment`.
+// Fails unless [at, at + bytes) lies in the block's shared memory and `at` is aligned to
+// `alignment`.
 void require_shared(const void* at, size_t bytes, size_t alignment, const char* what);
 void require_aligned(const void* at, size_t alignment, const char* what);
 

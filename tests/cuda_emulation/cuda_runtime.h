@@ -120,9 +120,7 @@ template <class T>
 T __shfl_up_sync(unsigned mask, T value, int delta, int width = 32) {
   return emulation::shuffle(mask, value, delta, width, __func__, emulation::FromBelow());
 }
-inline unsigned __ballot_sync(unsigned, bool given) {
-  return emulation::ballot(given, __func__);
-}
+inline unsigned __ballot_sync(unsigned, bool given) { return emulation::ballot(given, __func__); }
 inline bool __any_sync(unsigned, bool given) { return emulation::ballot(given, __func__) != 0; }
 inline bool __all_sync(unsigned, bool given) {
   return emulation::ballot(given, __func__) == 0xffffffffu;

@@ -26,8 +26,8 @@ struct Region {
   unsigned char* base = nullptr;
   size_t top = 0;  // what lies below has been used
   size_t used = 0;
-  std::map<unsigned char*, Allocation> live;       // by the address given out
-  std::multimap<size_t, unsigned char*> released;  // by footprint
+  std::map<unsigned char*, Allocation> live;  // by the address given out
+  std::map<unsigned char*, size_t> released;  // bytes by address; no two of them touch
   int accesses = 0;
 };
 
@@ -51,19 +51,58 @@ void on_fault(int, siginfo_t* info, void*) {
 void open_region() {
   Region& r = region();
   if (r.base) return;
-  void* at = mmap(nullptr, kRegionBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                  -1, 0);
+  void* at =
+      mmap(nullptr, kRegionBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) std::abort();
   r.base = static_cast<unsigned char*>(at);
-  struct sigaction action {};
+  // Opening and closing large memory is a matter of few large pages.
+  madvise(at, kRegionBytes, MADV_HUGEPAGE);
+  struct sigaction action{};
   action.sa_sigaction = on_fault;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGSEGV, &action, &previous_action);
 }
 
+size_t round_up(size_t bytes) {
+  constexpr size_t kLargePage = size_t{2} << 20;
+  return (bytes + kLargePage - 1) / kLargePage * kLargePage;
+}
+
 size_t capacity() {
   const char* text = std::getenv("PYLLMC_EMULATION_MEMORY");
   return text ? std::strtoull(text, nullptr, 10) : size_t{4} << 30;
+}
+
+// Memory for a footprint, from what was released or from above the top.
+unsigned char* take(size_t bytes) {
+  Region& r = region();
+  for (auto found = r.released.begin(); found != r.released.end(); ++found) {
+    const auto [at, size] = *found;
+    if (size < bytes) continue;
+    r.released.erase(found);
+    if (size > bytes) r.released[at + bytes] = size - bytes;
+    return at;
+  }
+  unsigned char* at = r.base + r.top;
+  r.top += bytes;
+  return at;
+}
+
+void give_back(unsigned char* at, size_t bytes) {
+  Region& r = region();
+  auto next = r.released.lower_bound(at);
+  if (next != r.released.end() && next->first == at + bytes) {
+    bytes += next->second;
+    next = r.released.erase(next);
+  }
+  if (next != r.released.begin()) {
+    const auto before = std::prev(next);
+    if (before->first + before->second == at) {
+      before->second += bytes;
+      return;
+    }
+  }
+  r.released[at] = bytes;
 }
 
 std::recursive_mutex& lock() {
@@ -76,12 +115,12 @@ std::recursive_mutex& lock() {
 DeviceAccess::DeviceAccess() {
   lock().lock();
   Region& r = region();
-  if (r.accesses++ == 0 && r.top) mprotect(r.base, r.top, PROT_READ | PROT_WRITE);
+  if (r.accesses++ == 0 && r.top) mprotect(r.base, round_up(r.top), PROT_READ | PROT_WRITE);
 }
 
 DeviceAccess::~DeviceAccess() {
   Region& r = region();
-  if (--r.accesses == 0 && r.top) mprotect(r.base, r.top, PROT_NONE);
+  if (--r.accesses == 0 && r.top) mprotect(r.base, round_up(r.top), PROT_NONE);
   lock().unlock();
 }
 
@@ -104,21 +143,15 @@ cudaError_t cudaMalloc(void** at, size_t bytes) {
   const DeviceAccess access;
   open_region();
   Region& r = region();
+  *at = nullptr;
+  if (bytes == 0) return cudaSuccess;
   const size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
   const size_t footprint = rounded + 2 * kGuardBytes;
-  if (bytes > capacity() || r.used + bytes > capacity() || footprint > kRegionBytes - r.top) {
+  if (bytes > capacity() || r.used + bytes > capacity() || footprint > kRegionBytes / 2 - r.top) {
     return cudaErrorMemoryAllocation;
   }
-  unsigned char* begin;
-  if (const auto found = r.released.find(footprint); found != r.released.end()) {
-    begin = found->second;
-    r.released.erase(found);
-  } else {
-    begin = r.base + r.top;
-    const size_t page = 4096, top = r.top;
-    r.top = (top + footprint + page - 1) / page * page;
-    mprotect(r.base + top, r.top - top, PROT_READ | PROT_WRITE);
-  }
+  unsigned char* begin = take(footprint);
+  mprotect(r.base, round_up(r.top), PROT_READ | PROT_WRITE);
   std::memset(begin, kUnwritten, footprint);
   r.used += bytes;
   r.live[begin + kGuardBytes] = {bytes, footprint};
@@ -133,8 +166,7 @@ cudaError_t cudaFree(void* at) {
   const auto found = r.live.find(static_cast<unsigned char*>(at));
   if (found == r.live.end()) return cudaErrorInvalidValue;
   r.used -= found->second.bytes;
-  r.released.emplace(found->second.footprint, found->first - kGuardBytes);
-  std::memset(found->first, kUnwritten, found->second.bytes);
+  give_back(found->first - kGuardBytes, found->second.footprint);
   r.live.erase(found);
   return cudaSuccess;
 }

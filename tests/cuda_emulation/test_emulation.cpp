@@ -104,7 +104,8 @@ void part_copy(const float* x, float* out) {
   copy_commit();
   copy_wait<0>();
   __syncthreads();
-  for (int i = 0; i < 4; ++i) out[4 * threadIdx.x + i] = shared_memory<float>()[4 * threadIdx.x + i];
+  for (int i = 0; i < 4; ++i)
+    out[4 * threadIdx.x + i] = shared_memory<float>()[4 * threadIdx.x + i];
 }
 // Lacks a barrier between the write and the neighbour's read.
 void racing(float* out) {
@@ -172,10 +173,12 @@ TEST(errors_are_told) {
   Array<float> x(128), out(32);
   CHECK(has(failure(shared_past_end, 1, 32, 128), "outside the launch's 128 bytes"));
   CHECK(has(failure(half_barrier, 1, 32, 0), "16 threads wait at a barrier and 16 have returned"));
-  CHECK(has(failure(half_shuffle, 1, 32, 0, out.device), "16 of 32 lanes of warp 0 meet in __shfl"));
+  CHECK(
+      has(failure(half_shuffle, 1, 32, 0, out.device), "16 of 32 lanes of warp 0 meet in __shfl"));
   CHECK(has(failure(mixed_shuffle, 1, 32, 0, out.device), "meet in __shfl"));
   CHECK(has(failure(write_past_end, 1, 32, 0, out.device, 32), "past the end of an allocation"));
-  CHECK(has(failure(misaligned, 1, 32, 0, x.device, out.device), "load of 16 bytes at a misaligned"));
+  CHECK(
+      has(failure(misaligned, 1, 32, 0, x.device, out.device), "load of 16 bytes at a misaligned"));
   CHECK(has(failure(half_barrier, 1, 33, 0), "33 threads"));
   CHECK(has(failure(half_barrier, 1, 32, 100 << 10), "102400 bytes of shared memory"));
   CHECK(has(failure(half_barrier, 0, 32, 0), "a grid of (0, 1, 1) blocks"));

@@ -60,15 +60,15 @@ void forward(const Context& context, const AttentionForward& a) {
   if (on_tensor_cores(a.qkv.type(), s)) {
     with_padded_size(s.hs, [&](auto HS) {
       launch("attention", tensor::forward_kernel<HS()>, grid_of(s, B, tensor::kRows),
-             tensor::kThreads, tensor::kForwardBytes<HS()>, context.stream,
-             a.qkv.as<const bf16>(), a.out.as<bf16>(), a.log_sum_exp.data(), s);
+             tensor::kThreads, tensor::kForwardBytes<HS()>, context.stream, a.qkv.as<const bf16>(),
+             a.out.as<bf16>(), a.log_sum_exp.data(), s);
     });
     return;
   }
   with_plain_size(a.qkv.type(), s.hs, [&](auto zero, auto dims) {
     using T = decltype(zero);
-    launch("attention", plain::forward_kernel<dims(), T>, grid_of(s, B, plain::kRows),
-           plain::kThreads, plain::shared_bytes(s.hs), context.stream,
+    launch("attention", plain::forward_kernel<dims(), T>, grid_of(s, B, plain::kRows<dims()>),
+           plain::kThreads, plain::shared_bytes(plain::kRows<dims()>, s.hs), context.stream,
            a.qkv.template as<const T>(), a.out.template as<T>(), a.log_sum_exp.data(), s);
   });
 }
@@ -79,8 +79,9 @@ int64_t workspace(const Context&, int64_t B, int64_t T, int64_t, int64_t heads) 
 
 template <class T>
 AttentionGradients<T> gradients(const AttentionBackward& a, float* row_dot) {
-  return {a.qkv.as<const T>(),  a.out.as<const T>(), a.dout.as<const T>(),
-          a.log_sum_exp.data(), row_dot,             a.dqkv.as<T>()};
+  return {
+      a.qkv.as<const T>(), a.out.as<const T>(), a.dout.as<const T>(), a.log_sum_exp.data(), row_dot,
+      a.dqkv.as<T>()};
 }
 
 void backward(const Context& context, const AttentionBackward& a) {
@@ -99,14 +100,16 @@ void backward(const Context& context, const AttentionBackward& a) {
     });
     return;
   }
-  const dim3 grid = grid_of(s, B, plain::kRows);
   with_plain_size(a.qkv.type(), s.hs, [&](auto zero, auto dims) {
     using T = decltype(zero);
+    constexpr int kRows = plain::kRows<dims()>;
+    const dim3 grid = grid_of(s, B, kRows);
+    const size_t bytes = plain::shared_bytes(kRows, s.hs);
     const auto arrays = gradients<T>(a, row_dot);
     launch("attention, backward of queries", plain::backward_kernel<dims(), false, T>, grid,
-           plain::kThreads, plain::shared_bytes(s.hs), context.stream, arrays, s);
+           plain::kThreads, bytes, context.stream, arrays, s);
     launch("attention, backward of keys", plain::backward_kernel<dims(), true, T>, grid,
-           plain::kThreads, plain::shared_bytes(s.hs), context.stream, arrays, s);
+           plain::kThreads, bytes, context.stream, arrays, s);
   });
 }
 

@@ -1,6 +1,6 @@
 // Attention on the tensor cores, bf16 with fp32 sums, for heads of up to 128 channels by eights
-// (after Dao et al. 2022): tiles of scores live in registers only. A block has 64 rows, a warp 16 of
-// them; a tile of keys (or queries) after the other passes through shared memory. Backward makes
+// (after Dao et al. 2022): tiles of scores live in registers only. A block has 64 rows, a warp 16
+// of them; a tile of keys (or queries) after the other passes through shared memory. Backward makes
 // the scores twice, once for dq and once for dk and dv, so that every sum has one owner and one
 // order.
 #pragma once
@@ -10,8 +10,8 @@
 namespace pyllmc::cuda::tensor {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 64;   // of a block
-constexpr int kBand = 16;   // of a warp
+constexpr int kRows = 64;  // of a block
+constexpr int kBand = 16;  // of a warp
 constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 // HS is the head size rounded up to 32, 64 or 128; the columns from hs on are zeros. The padding
@@ -56,7 +56,8 @@ __device__ __forceinline__ void add_row_products(float (&d)[N][4], const bf16* r
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       uint32_t b[4];
-      load_matrices(b, tile + (n * 8 + lane % 8 + lane / 16 * 8) * kPitch<HS> + k + lane / 8 % 2 * 8);
+      load_matrices(b,
+                    tile + (n * 8 + lane % 8 + lane / 16 * 8) * kPitch<HS> + k + lane / 8 % 2 * 8);
       mma_bf16(d[n], a, {b[0], b[1]});
       mma_bf16(d[n + 1], a, {b[2], b[3]});
     }
@@ -173,14 +174,14 @@ __global__ void __launch_bounds__(kThreads)
         higher = fmaxf(higher, fmaxf(scores[n][2 * half], scores[n][2 * half + 1]));
       }
       higher = row_max(higher);
-      const float shrink = exp2f((top[half] - higher) * scale);
+      const float shrink = fast_exp2((top[half] - higher) * scale);
       top[half] = higher;
       float sum = 0;
 #pragma unroll
       for (int n = 0; n < N; ++n) {
 #pragma unroll
         for (int i = 2 * half; i < 2 * half + 2; ++i) {
-          scores[n][i] = exp2f((scores[n][i] - higher) * scale);
+          scores[n][i] = fast_exp2((scores[n][i] - higher) * scale);
           sum += scores[n][i];
         }
       }
@@ -218,13 +219,12 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kTile = kInner<HS>, N = kTile / 8;
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kBand;
   const int h = blockIdx.y, b = blockIdx.z;
-  const int block_first =
-      static_cast<int>(kKeys ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * kRows;
+  const int block_first = static_cast<int>(kKeys ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * kRows;
   const HeadRows<const bf16> head(a.qkv, s, b, h);
   const bf16* dout = head_rows(a.dout, s, b, h);
   const float* log_sum_exp = head_numbers(a.log_sum_exp, s, b, h);
   float* row_dot = head_numbers(a.row_dot, s, b, h);
-  auto* rows1 = shared_memory<bf16>();  // queries, or keys
+  auto* rows1 = shared_memory<bf16>();       // queries, or keys
   bf16* rows2 = rows1 + kRows * kPitch<HS>;  // dout, or values
   bf16* tile1 = rows2 + kRows * kPitch<HS>;  // keys, or queries
   bf16* tile2 = tile1 + kTile * kPitch<HS>;  // values, or dout
@@ -286,7 +286,7 @@ __global__ void __launch_bounds__(kThreads)
       for (int i = 0; i < 4; ++i) {
         const int r = row + lane / 4 + i / 2 * 8, c = n * 8 + lane % 4 * 2 + i % 2;
         const int q = kKeys ? c : r;
-        float weight = exp2f(weights[n][i] * scale - lse[q]);
+        float weight = fast_exp2(weights[n][i] * scale - lse[q]);
         if (on_diagonal && (kKeys ? block_first + r > tile + c : tile + c > block_first + r)) {
           weight = 0;
         }

@@ -7,26 +7,29 @@
 namespace pyllmc::cuda::plain {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp;
-constexpr int kEach = 4;                 // rows of a warp
-constexpr int kRows = kWarps * kEach;    // rows of a block
 constexpr int kMostHeadSize = 256;
 
-// Floats of shared memory: two tiles of kWarp rows with a float of padding, two sets of kRows rows,
-// and two sets of weights.
-inline size_t shared_bytes(int hs) {
-  return sizeof(float) * (2 * kWarp * (hs + 1) + 2 * kRows * hs + 2 * kRows * kWarp);
+// kDims is the number of channels that a lane sums up.
+template <int kDims>
+constexpr int kEach = kDims > 4 ? 2 : 4;  // rows of a warp
+template <int kDims>
+constexpr int kRows = kWarps * kEach<kDims>;  // rows of a block
+
+// Two tiles of kWarp rows with a float of padding, two sets of rows, two sets of weights.
+inline size_t shared_bytes(int rows, int hs) {
+  return sizeof(float) * static_cast<size_t>(2 * kWarp * (hs + 1) + 2 * rows * (hs + kWarp));
 }
 struct Shared {
-  float *tile1, *tile2;      // (kWarp, hs + 1)
-  float *rows1, *rows2;      // (kRows, hs)
-  float *weights1, *weights2;  // (kRows, kWarp)
-  __device__ explicit Shared(int hs)
+  float *tile1, *tile2;        // (kWarp, hs + 1)
+  float *rows1, *rows2;        // (rows, hs)
+  float *weights1, *weights2;  // (rows, kWarp)
+  __device__ Shared(int rows, int hs)
       : tile1(shared_memory<float>()),
         tile2(tile1 + kWarp * (hs + 1)),
         rows1(tile2 + kWarp * (hs + 1)),
-        rows2(rows1 + kRows * hs),
-        weights1(rows2 + kRows * hs),
-        weights2(weights1 + kRows * kWarp) {}
+        rows2(rows1 + rows * hs),
+        weights1(rows2 + rows * hs),
+        weights2(weights1 + rows * kWarp) {}
 };
 
 // Positions [first, first + count) of a head; zeros from T on.
@@ -40,20 +43,21 @@ __device__ __forceinline__ void fetch(float* to, int to_pitch, const T* from, in
 }
 
 // dot[r] = row r of the warp . the lane's row of the tile.
-__device__ __forceinline__ void dots(float (&dot)[kEach], const float* rows, const float* tile,
+template <int kCount>
+__device__ __forceinline__ void dots(float (&dot)[kCount], const float* rows, const float* tile,
                                      int hs) {
   for (float& sum : dot) sum = 0;
   for (int d = 0; d < hs; ++d) {
     const float other = tile[d];
 #pragma unroll
-    for (int r = 0; r < kEach; ++r) dot[r] += rows[r * hs + d] * other;
+    for (int r = 0; r < kCount; ++r) dot[r] += rows[r * hs + d] * other;
   }
 }
 
 // sums[r][i] += weights of row r . column lane + 32 i of the tile.
 template <int kDims>
-__device__ __forceinline__ void add_weighted(float (&sums)[kEach][kDims], const float* weights,
-                                             const float* tile, int hs) {
+__device__ __forceinline__ void add_weighted(float (&sums)[kEach<kDims>][kDims],
+                                             const float* weights, const float* tile, int hs) {
   const int lane = threadIdx.x % kWarp;
   for (int j = 0; j < kWarp; ++j) {
 #pragma unroll
@@ -61,17 +65,17 @@ __device__ __forceinline__ void add_weighted(float (&sums)[kEach][kDims], const 
       const int d = lane + kWarp * i;
       const float value = d < hs ? tile[j * (hs + 1) + d] : 0.0f;
 #pragma unroll
-      for (int r = 0; r < kEach; ++r) sums[r][i] += weights[r * kWarp + j] * value;
+      for (int r = 0; r < kEach<kDims>; ++r) sums[r][i] += weights[r * kWarp + j] * value;
     }
   }
 }
 
 // Rows of the warp to positions first, first + 1, ... below T.
 template <int kDims, class T>
-__device__ __forceinline__ void put(T* to, int64_t pitch, const float (&sums)[kEach][kDims],
+__device__ __forceinline__ void put(T* to, int64_t pitch, const float (&sums)[kEach<kDims>][kDims],
                                     int first, const AttentionShape& s) {
 #pragma unroll
-  for (int r = 0; r < kEach; ++r) {
+  for (int r = 0; r < kEach<kDims>; ++r) {
 #pragma unroll
     for (int i = 0; i < kDims; ++i) {
       const int d = threadIdx.x % kWarp + kWarp * i;
@@ -84,26 +88,27 @@ template <int kDims, class T>
 __global__ void __launch_bounds__(kThreads)
     forward_kernel(const T* __restrict__ qkv, T* __restrict__ out, float* __restrict__ log_sum_exp,
                    AttentionShape s) {
+  constexpr int kRowsEach = kEach<kDims>, kBlockRows = kRows<kDims>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int h = blockIdx.y, b = blockIdx.z;
-  const int block_first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kRows;
-  const int first = block_first + warp * kEach;
+  const int block_first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kBlockRows;
+  const int first = block_first + warp * kRowsEach;
   const HeadRows<const T> head(qkv, s, b, h);
-  const Shared shared(s.hs);
-  fetch(shared.rows1, s.hs, head.q, head.pitch, block_first, kRows, s);
-  float top[kEach], total[kEach] = {}, sums[kEach][kDims] = {};
+  const Shared shared(kBlockRows, s.hs);
+  fetch(shared.rows1, s.hs, head.q, head.pitch, block_first, kBlockRows, s);
+  float top[kRowsEach], total[kRowsEach] = {}, sums[kRowsEach][kDims] = {};
   for (float& value : top) value = -INFINITY;
-  const int seen = min(s.T, block_first + kRows);
+  const int seen = min(s.T, block_first + kBlockRows);
   for (int key = 0; key < seen; key += kWarp) {
     __syncthreads();
     fetch(shared.tile1, s.hs + 1, head.k, head.pitch, key, kWarp, s);
     fetch(shared.tile2, s.hs + 1, head.v, head.pitch, key, kWarp, s);
     __syncthreads();
-    float scores[kEach];
-    dots(scores, shared.rows1 + warp * kEach * s.hs, shared.tile1 + lane * (s.hs + 1), s.hs);
-    float* weights = shared.weights1 + warp * kEach * kWarp;
+    float scores[kRowsEach];
+    dots(scores, shared.rows1 + warp * kRowsEach * s.hs, shared.tile1 + lane * (s.hs + 1), s.hs);
+    float* weights = shared.weights1 + warp * kRowsEach * kWarp;
 #pragma unroll
-    for (int r = 0; r < kEach; ++r) {
+    for (int r = 0; r < kRowsEach; ++r) {
       const float score = key + lane <= first + r ? scores[r] * s.scale : -INFINITY;
       const float higher = fmaxf(top[r], warp_max(score));
       const float weight = expf(score - higher), shrink = expf(top[r] - higher);
@@ -116,7 +121,7 @@ __global__ void __launch_bounds__(kThreads)
     add_weighted(sums, weights, shared.tile2, s.hs);
   }
 #pragma unroll
-  for (int r = 0; r < kEach; ++r) {
+  for (int r = 0; r < kRowsEach; ++r) {
     for (float& sum : sums[r]) sum /= total[r];
     if (lane == 0 && first + r < s.T) {
       head_numbers(log_sum_exp, s, b, h)[first + r] = top[r] + logf(total[r]);
@@ -130,23 +135,25 @@ __global__ void __launch_bounds__(kThreads)
 template <int kDims, bool kKeys, class T>
 __global__ void __launch_bounds__(kThreads)
     backward_kernel(AttentionGradients<T> a, AttentionShape s) {
+  constexpr int kRowsEach = kEach<kDims>, kBlockRows = kRows<kDims>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int h = blockIdx.y, b = blockIdx.z;
   const int block_first =
-      static_cast<int>(kKeys ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * kRows;
-  const int first = block_first + warp * kEach;
+      static_cast<int>(kKeys ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * kBlockRows;
+  const int first = block_first + warp * kRowsEach;
   const HeadRows<const T> head(a.qkv, s, b, h);
   const T* dout = head_rows(a.dout, s, b, h);
   const float* log_sum_exp = head_numbers(a.log_sum_exp, s, b, h);
   float* row_dot = head_numbers(a.row_dot, s, b, h);
-  const Shared shared(s.hs);
-  fetch(shared.rows1, s.hs, kKeys ? head.k : head.q, head.pitch, block_first, kRows, s);
-  fetch(shared.rows2, s.hs, kKeys ? head.v : dout, kKeys ? head.pitch : s.C, block_first, kRows, s);
-  float own_dot[kEach] = {};
+  const Shared shared(kBlockRows, s.hs);
+  fetch(shared.rows1, s.hs, kKeys ? head.k : head.q, head.pitch, block_first, kBlockRows, s);
+  fetch(shared.rows2, s.hs, kKeys ? head.v : dout, kKeys ? head.pitch : s.C, block_first,
+        kBlockRows, s);
+  float own_dot[kRowsEach] = {};
   if constexpr (!kKeys) {
     const T* out = head_rows(a.out, s, b, h);
 #pragma unroll
-    for (int r = 0; r < kEach; ++r) {
+    for (int r = 0; r < kRowsEach; ++r) {
       if (first + r >= s.T) continue;
       const int64_t row = int64_t{first + r} * s.C;
       for (int d = lane; d < s.hs; d += kWarp) {
@@ -156,21 +163,21 @@ __global__ void __launch_bounds__(kThreads)
       if (lane == 0) row_dot[first + r] = own_dot[r];
     }
   }
-  float sums1[kEach][kDims] = {}, sums2[kEach][kDims] = {};
+  float sums1[kRowsEach][kDims] = {}, sums2[kRowsEach][kDims] = {};
   const int begin = kKeys ? block_first / kWarp * kWarp : 0;
-  const int end = kKeys ? s.T : min(s.T, block_first + kRows);
+  const int end = kKeys ? s.T : min(s.T, block_first + kBlockRows);
   for (int tile = begin; tile < end; tile += kWarp) {
     __syncthreads();
     fetch(shared.tile1, s.hs + 1, kKeys ? head.q : head.k, head.pitch, tile, kWarp, s);
     fetch(shared.tile2, s.hs + 1, kKeys ? dout : head.v, kKeys ? s.C : head.pitch, tile, kWarp, s);
     __syncthreads();
-    float scores[kEach], dweights[kEach];
-    dots(scores, shared.rows1 + warp * kEach * s.hs, shared.tile1 + lane * (s.hs + 1), s.hs);
-    dots(dweights, shared.rows2 + warp * kEach * s.hs, shared.tile2 + lane * (s.hs + 1), s.hs);
-    float* dscores = shared.weights1 + warp * kEach * kWarp;
-    float* weights = shared.weights2 + warp * kEach * kWarp;
+    float scores[kRowsEach], dweights[kRowsEach];
+    dots(scores, shared.rows1 + warp * kRowsEach * s.hs, shared.tile1 + lane * (s.hs + 1), s.hs);
+    dots(dweights, shared.rows2 + warp * kRowsEach * s.hs, shared.tile2 + lane * (s.hs + 1), s.hs);
+    float* dscores = shared.weights1 + warp * kRowsEach * kWarp;
+    float* weights = shared.weights2 + warp * kRowsEach * kWarp;
 #pragma unroll
-    for (int r = 0; r < kEach; ++r) {
+    for (int r = 0; r < kRowsEach; ++r) {
       const int query = kKeys ? tile + lane : first + r, key = kKeys ? first + r : tile + lane;
       float weight = 0, dscore = 0;
       if (key <= query && query < s.T) {
@@ -197,8 +204,8 @@ __global__ void __launch_bounds__(kThreads)
                   int capacity) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int begin = static_cast<int>(blockIdx.x) * s.hs, last = *position;
-  auto* scores = shared_memory<float>();  // (capacity)
-  float* parts = scores + capacity;       // (kWarps, hs)
+  auto* scores = shared_memory<float>();   // (capacity)
+  float* parts = scores + capacity;        // (kWarps, hs)
   float* scratch = parts + kWarps * s.hs;  // (kWarp)
   for (int d = threadIdx.x; d < s.hs; d += kThreads) {
     keys[int64_t{last} * s.C + begin + d] = qkv[s.C + begin + d];

@@ -8,10 +8,10 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 256, kWarps = kThreads / kWarp;
-constexpr int kEach = 4;                // channels of a lane that lie side by side
+constexpr int kEach = 4;  // channels of a lane that lie side by side
 constexpr int kPackWidth = kWarp * kEach;
-constexpr int kMostPacks = 8;           // rows of more channels are read again where needed
-constexpr int64_t kMostBlocks = 256;    // of backward: parts of dweight and dbias
+constexpr int kMostPacks = 8;         // rows of more channels are read again where needed
+constexpr int64_t kMostBlocks = 256;  // of backward: parts of dweight and dbias
 
 // Whether a row is kept in registers, kEach channels at a time.
 bool fits_registers(int64_t C) { return C % kEach == 0 && C <= kMostPacks * kPackWidth; }
@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kThreads)
   float dweight[kPacks][kEach] = {}, dbias[kPacks][kEach] = {};
   for (int64_t row = begin + warp; row < end; row += kWarps) {
     const float mean = a.mean[row], rstd = a.rstd[row];
-    float g[kPacks][kEach], normalized[kPacks][kEach];
+    float g[kPacks][kEach], normalized[kPacks][kEach], dx[kPacks][kEach];
     float g_sum = 0, gx_sum = 0;
 #pragma unroll
     for (int p = 0; p < kPacks; ++p) {
@@ -114,6 +114,7 @@ __global__ void __launch_bounds__(kThreads)
       load(a.weight + c, w);
       load(a.x + row * C + c, normalized[p]);
       load(a.dy + row * C + c, g[p]);
+      load(a.dx + row * C + c, dx[p]);
 #pragma unroll
       for (int i = 0; i < kEach; ++i) {
         normalized[p][i] = (normalized[p][i] - mean) * rstd;
@@ -130,12 +131,12 @@ __global__ void __launch_bounds__(kThreads)
     for (int p = 0; p < kPacks; ++p) {
       const int c = p * kPackWidth + lane * kEach;
       if (c >= C) continue;
-      float dx[kEach];
-      load(a.dx + row * C + c, dx);
 #pragma unroll
-      for (int i = 0; i < kEach; ++i) dx[i] += rstd * (g[p][i] - g_mean - normalized[p][i] * gx_mean);
-      store(a.dx + row * C + c, dx);
-      if (a.dx_copy) store(a.dx_copy + row * C + c, dx);
+      for (int i = 0; i < kEach; ++i) {
+        dx[p][i] += rstd * (g[p][i] - g_mean - normalized[p][i] * gx_mean);
+      }
+      store(a.dx + row * C + c, dx[p]);
+      if (a.dx_copy) store(a.dx_copy + row * C + c, dx[p]);
     }
   }
   auto* sums = shared_memory<float>();  // (kWarps, kPackWidth)
@@ -261,9 +262,14 @@ void backward(const Context& context, const LayerNormBackward& a) {
     using T = decltype(zero);
     auto* kernel = backward_any_kernel<T>;
     if constexpr (packs() > 0) kernel = backward_kernel<packs(), T>;
-    const BackwardArrays<T> arrays = {a.dy.template as<const T>(), a.x.data(), a.weight.data(),
-                                      a.mean.data(), a.rstd.data(), a.dx.data(),
-                                      a.dx_copy.template as<T>(), parts};
+    const BackwardArrays<T> arrays = {a.dy.template as<const T>(),
+                                      a.x.data(),
+                                      a.weight.data(),
+                                      a.mean.data(),
+                                      a.rstd.data(),
+                                      a.dx.data(),
+                                      a.dx_copy.template as<T>(),
+                                      parts};
     launch("layernorm, backward", kernel, static_cast<unsigned>(blocks), kThreads,
            packs() > 0 ? kThreads * kEach * sizeof(float) : 0, context.stream, arrays, rows, each,
            C);

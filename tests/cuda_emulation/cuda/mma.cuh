@@ -108,6 +108,11 @@ inline uint32_t pack_bf16(float low, float high) {
   return bf16_from_float(low) | uint32_t{bf16_from_float(high)} << 16;
 }
 
+inline float fast_exp2(float x) {
+  const float y = std::exp2(x);
+  return y < 0x1p-126f ? 0 : y;
+}
+
 template <int N>
 void load_matrices(uint32_t (&r)[N], const void* row) {
   emulated::load_matrices<N, false>(r, row);
