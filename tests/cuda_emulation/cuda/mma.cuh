@@ -108,6 +108,8 @@ inline uint32_t pack_bf16(float low, float high) {
   return bf16_from_float(low) | uint32_t{bf16_from_float(high)} << 16;
 }
 
+inline float tanh_approximate(float x) { return std::tanh(x); }
+
 template <int N>
 void load_matrices(uint32_t (&r)[N], const void* row) {
   emulated::load_matrices<N, false>(r, row);
