@@ -241,7 +241,7 @@ void gemm(const Context& context, const Gemm& g, void* workspace) {
              "a product");
 }
 
-std::string gemm_library() {
+std::string gemm_name() {
   const size_t version = cublasLtGetVersion();
   return message("cuBLASLt ", version / 10000, ".", version / 100 % 100, ".", version % 100);
 }

@@ -54,6 +54,6 @@ bool gemm_has(const Context& context, const Gemm& args);
 void gemm(const Context& context, const Gemm& args, void* workspace);
 
 // "cuBLASLt 13.0.2"
-std::string gemm_library();
+std::string gemm_name();
 
 }  // namespace pyllmc::cuda

@@ -59,6 +59,13 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+// To about 2^-11 of its value.
+__device__ __forceinline__ float tanh_approximate(float x) {
+  float result;
+  asm("tanh.approx.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
+}
+
 __device__ __forceinline__ uint32_t shared_address(const void* at) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
@@ -95,7 +102,7 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[2], const
 // Begins to copy 16 bytes from device to shared memory, both 16-byte aligned. What lies past the
 // first `bytes` (0 to 16) of the source is not read: zeros are written for it.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int bytes = 16) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
                "l"(__cvta_generic_to_global(global)), "r"(bytes)
                : "memory");
 }

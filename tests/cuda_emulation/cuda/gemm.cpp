@@ -86,6 +86,6 @@ void gemm(const Context& context, const Gemm& g, void* workspace) {
   check(cudaGetLastError(), "a product");
 }
 
-std::string gemm_library() { return "emulated products"; }
+std::string gemm_name() { return "emulated products"; }
 
 }  // namespace pyllmc::cuda

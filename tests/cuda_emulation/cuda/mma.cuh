@@ -112,6 +112,7 @@ inline float fast_exp2(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0 : y;
 }
+inline float tanh_approximate(float x) { return std::tanh(x); }
 
 template <int N>
 void load_matrices(uint32_t (&r)[N], const void* row) {
