@@ -36,13 +36,17 @@ const void* device_kernels(const char* op, int64_t bytes);
 // Throws DeviceError with the message of a kernel that failed, if one did.
 void throw_device_error(const char* op);
 
-// The kernels of one op for the context's device: the CPU's are linked in.
 template <class Kernels>
-const Kernels& select_kernels(const Context& context, const Kernels& cpu, const char* op) {
-  if (context.device == Device::cpu) return cpu;
+const Kernels& device_kernels_of(const char* op) {
   static const auto* const cuda =
       static_cast<const Kernels*>(device_kernels(op, static_cast<int64_t>(sizeof(Kernels))));
   return *cuda;
+}
+
+// The kernels of one op for the context's device: the CPU's are linked in.
+template <class Kernels>
+const Kernels& select_kernels(const Context& context, const Kernels& cpu, const char* op) {
+  return context.device == Device::cpu ? cpu : device_kernels_of<Kernels>(op);
 }
 
 // Calls one kernel of a table, for example dispatch(context, linear_cpu, "linear",

@@ -18,7 +18,7 @@ enum class DeviceStatus : int32_t { ok = 0, failed = 1, out_of_memory = 2 };
 
 // Plain characters: this crosses the border.
 struct DeviceFacts {
-  char name[128];           // "NVIDIA H200", "emulated GPU"
+  char name[256];           // "NVIDIA H200", "emulated GPU"
   char runtime[64];         // "CUDA 13.0, driver 13.0"
   char blas[64];            // what the products use: "cuBLASLt 13.0.2"
   int32_t capability;       // 90 for 9.0

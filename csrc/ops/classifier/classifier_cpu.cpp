@@ -159,15 +159,16 @@ class Chunk {
   // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dwte and dx.
   void tile_backward(int64_t tile, int64_t group, int thread) const {
     const int64_t C = a_.x.dim(1), first = tile * kTileVocab, cols = columns(tile);
+    const float scale = *a_.scale;
     float* g = tile_logits(tile, 0);
     for (int64_t r = 0; r < rows_; ++r) {
       const int64_t label = a_.targets.data()[begin_ + r];
       const float factor =
           label < 0 ? 0.0f
-                    : a_.scale * std::exp(s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r]);
+                    : scale * std::exp(s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r]);
       float* row = g + r * cols;
       multiply(row, cols, factor);
-      if (label >= first && label < first + cols) row[label - first] -= a_.scale;
+      if (label >= first && label < first + cols) row[label - first] -= scale;
     }
     const OwnCut cut(engine_, cut_.chunk, C, true);
     Unit* wte = own(thread);
@@ -225,12 +226,24 @@ class Chunk {
   int64_t begin_, rows_;
 };
 
-Loss run(const Context& context, const ClassifierArgs& a) {
+int64_t workspace(const Context& context, int64_t tokens, int64_t channels, int64_t vocab,
+                  bool gradients) {
+  const Cut cut(tokens, vocab);
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const int64_t packed = engine.a_units(cut.chunk, channels) +
+                         (gradients ? transposed_units(engine, cut, channels) : 0);
+  const int64_t own = context.threads * OwnCut(engine, cut.chunk, channels, gradients).floats();
+  const int64_t logits = (gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab;
+  const int64_t parts = 2 * cut.tiles * cut.chunk + 2 * cut.chunk;
+  const int64_t dx_part = gradients ? cut.groups * cut.chunk * channels : 0;
+  return packed + own + logits + parts + dx_part + 9 * kLanes;
+}
+
+void run(const Context& context, const ClassifierArgs& a) {
   const int64_t M = a.x.dim(0), C = a.x.dim(1);
   const bool gradients = static_cast<bool>(a.dx);
   const Cut cut(M, a.vocab);
-  float* at =
-      context.scratch("classifier", classifier_workspace(context, M, C, a.vocab, gradients));
+  float* at = context.scratch("classifier", workspace(context, M, C, a.vocab, gradients));
   const auto take = [&at](int64_t floats) {
     float* start = at;
     at += rounded(floats);
@@ -267,24 +280,12 @@ Loss run(const Context& context, const ClassifierArgs& a) {
     parallel_for(context.threads, ceil_div(cut.chunk, 64),
                  [&](int64_t block, int) { chunk.rows_backward(block * 64, block * 64 + 64); });
   }
-  return total;
+  a.loss->sum += total.sum;
+  a.loss->count += total.count;
 }
 
 }  // namespace
 
-const ClassifierKernels classifier_cpu = {run};
-
-int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
-                             int64_t vocab, bool gradients) {
-  const Cut cut(tokens, vocab);
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t packed = engine.a_units(cut.chunk, channels) +
-                         (gradients ? transposed_units(engine, cut, channels) : 0);
-  const int64_t own = context.threads * OwnCut(engine, cut.chunk, channels, gradients).floats();
-  const int64_t logits = (gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab;
-  const int64_t parts = 2 * cut.tiles * cut.chunk + 2 * cut.chunk;
-  const int64_t dx_part = gradients ? cut.groups * cut.chunk * channels : 0;
-  return packed + own + logits + parts + dx_part + 9 * kLanes;
-}
+const ClassifierKernels classifier_cpu = {run, workspace};
 
 }  // namespace pyllmc

@@ -27,7 +27,13 @@ void linear_forward(const Context& context, const LinearForward& args) {
   if (args.b) require_shape("linear", "b", args.b, {N});
   if (args.residual) require_shape("linear", "residual", args.residual, {M, N});
   if (args.gelu) require_shape("linear", "gelu", args.gelu, {M, N});
-  select_kernels(context, linear_cpu, "linear").forward(context, args);
+  const DType activations = context.activations();
+  require_type("linear", "x", args.x, activations);
+  if (args.gelu) require_type("linear", "gelu", args.gelu, activations);
+  if (args.residual || args.y.type() != activations) {
+    require_type("linear", "y", args.y, DType::fp32);
+  }
+  dispatch(context, linear_cpu, "linear", &LinearKernels::forward, args);
 }
 
 void linear_backward(const Context& context, const LinearBackward& args) {
@@ -42,7 +48,18 @@ void linear_backward(const Context& context, const LinearBackward& args) {
     throw UsageError(message("linear: a pattern of ", args.pattern->rows(), " x ",
                              args.pattern->cols(), " on a weight of ", N, " x ", K));
   }
-  select_kernels(context, linear_cpu, "linear").backward(context, args);
+  for (const ConstTensor& tensor : {args.dy, args.x, ConstTensor(args.dx)}) {
+    require_type("linear", "an activation", tensor, context.activations());
+  }
+  if (args.activation) {
+    require_type("linear", "activation", args.activation, context.activations());
+  }
+  dispatch(context, linear_cpu, "linear", &LinearKernels::backward, args);
+}
+
+int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
+                         const BandLayout* band) {
+  return select_kernels(context, linear_cpu, "linear").workspace(context, M, K, N, gradients, band);
 }
 
 }  // namespace pyllmc
