@@ -63,7 +63,7 @@ DeviceStatus facts(DeviceFacts* out) {
   std::snprintf(out->name, sizeof out->name, "%s", properties.name);
   std::snprintf(out->runtime, sizeof out->runtime, "CUDA %d.%d, driver for %d.%d", runtime / 1000,
                 runtime % 1000 / 10, driver / 1000, driver % 1000 / 10);
-  std::snprintf(out->blas, sizeof out->blas, "%s", gemm_library().c_str());
+  std::snprintf(out->blas, sizeof out->blas, "%s", gemm_name().c_str());
   out->capability = properties.major * 10 + properties.minor;
   out->multiprocessors = properties.multiProcessorCount;
   out->memory_total = static_cast<int64_t>(total);
