@@ -47,10 +47,6 @@ struct Peak {
 __device__ __forceinline__ float shrink(float x, float top) {
   return x == top ? 1.0f : fast_exp2((x - top) * kLog2e);
 }
-__device__ __forceinline__ Peak join(Peak a, Peak b) {
-  const float top = fmaxf(a.top, b.top);
-  return {top, a.sum * shrink(a.top, top) + b.sum * shrink(b.top, top)};
-}
 
 // Calls use(first column, 16 bytes from there) for the thread's share of a row, some loads ahead.
 template <class T, class Use>
@@ -77,7 +73,7 @@ template <class T, bool kGradients, bool kKeepsRow>
 __global__ void __launch_bounds__(kThreads)
     row_kernel(Rows<T> rows, const float* __restrict__ scale_at) {
   constexpr int kEach = 16 / sizeof(T);
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, vocab = rows.vocab;
+  const int vocab = rows.vocab;
   T* row = rows.logits + int64_t{blockIdx.x} * rows.width;
   const int target = rows.targets[blockIdx.x];
   if (target < 0) {
@@ -110,19 +106,9 @@ __global__ void __launch_bounds__(kThreads)
     for (int i = 0; i < kEach; ++i) sum += fast_exp2((x[i] - top) * kLog2e);
     peak = {top, peak.sum * shrink(peak.top, top) + sum};
   });
-#pragma unroll
-  for (int step = kWarp / 2; step > 0; step /= 2) {
-    peak = join(peak, {__shfl_xor_sync(0xffffffffu, peak.top, step),
-                       __shfl_xor_sync(0xffffffffu, peak.sum, step)});
-  }
-  if (lane == 0) {
-    scratch[warp] = peak.top;
-    scratch[kWarp + warp] = peak.sum;
-  }
-  __syncthreads();
-  peak = {scratch[0], scratch[kWarp]};
-  for (int w = 1; w < kThreads / kWarp; ++w) peak = join(peak, {scratch[w], scratch[kWarp + w]});
-  const float log_sum_exp = peak.top + logf(peak.sum);
+  const float top = block_max(peak.top, scratch);
+  const float sum = block_sum(peak.sum * shrink(peak.top, top), scratch + kWarp);
+  const float log_sum_exp = top + logf(sum);
   if (threadIdx.x == 0) rows.losses[blockIdx.x] = log_sum_exp - target_logit;
   if constexpr (kGradients) {
     const float scale = *scale_at;
