@@ -7,6 +7,7 @@
 
 #include "apps/flags.h"
 #include "apps/program.h"
+#include "core/device.h"
 #include "core/error.h"
 #include "core/threads.h"
 #include "formats/tokenizer.h"
@@ -22,6 +23,7 @@ struct Choices {
   int64_t tokens = 256;
   int64_t seed = 0;
   std::string precision = "fp32";
+  std::string device = "auto";
   double temperature = 1;
   int64_t top_k = 0;
   int64_t threads = 0;
@@ -46,6 +48,7 @@ pyllmc::Flags flags_for(Choices& c) {
   flags.text("e", "checkpoint", &c.checkpoint, "FILE", "model or checkpoint");
   flags.text("", "tokenizer", &c.tokenizer, "FILE", "tokenizer file",
              "first that fits beside -e, in ., in data/*");
+  flags.text("", "device", &c.device, "NAME", "auto, cpu or cuda; auto = a GPU where there is one");
   flags.integer("", "threads", &c.threads, "threads", "all processors");
   return flags;
 }
@@ -133,10 +136,17 @@ int generate(int argc, char** argv) {
         tokenizer_path, " holds ", tokenizer.vocab_size(), " tokens, the model's vocabulary has ",
         file.config().vocab_size, "; give the tokenizer of its training data"));
   }
-  const auto model = pyllmc::load_gpt2(file);
-  if (pyllmc::precision_of(c.precision) == pyllmc::Precision::bf16) {
-    model->parameters().copy_to_bf16();
-  }
+  const pyllmc::Device device = pyllmc::device_of(c.device);
+  const pyllmc::Precision precision = pyllmc::precision_of(c.precision);
+  pyllmc::require_precision(device, precision);
+  const auto model = pyllmc::load_gpt2(file, device);
+  const pyllmc::Stream stream(device);
+  pyllmc::Context context;
+  context.device = device;
+  context.stream = stream.get();
+  context.threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
+  if (device == pyllmc::Device::cuda) context.precision = precision;
+  if (precision == pyllmc::Precision::bf16) model->parameters().copy_to_bf16(context);
   const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
   std::fprintf(stderr, "model %s: %lld parameters, C = %lld, L = %lld, maxT = %lld, step %lld\n",
                c.checkpoint.c_str(), static_cast<long long>(model->parameters().numbers()),
@@ -165,10 +175,9 @@ int generate(int argc, char** argv) {
   }
   std::fputs(c.prompt.c_str(), stdout);
   std::fflush(stdout);
-  const int threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
   const auto begin = std::chrono::steady_clock::now();
   const int64_t drawn = pyllmc::generate(
-      *model, threads, prompt, c.tokens,
+      *model, context, prompt, c.tokens,
       {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
         const std::string text = pyllmc::printable(tokenizer.decode(token));
         std::fwrite(text.data(), 1, text.size(), stdout);

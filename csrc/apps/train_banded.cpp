@@ -35,7 +35,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   pyllmc::Flags flags(
       "train_banded",
       "Trains a GPT-2 whose MLP weights are dense or banded, from an llm.c checkpoint, on token\n"
-      "files, on this machine's processors.",
+      "files, on this machine's processors or its GPU.",
       "Examples:\n"
       "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
       "      -o logs/log_fc1_bw512.txt\n"
@@ -89,7 +89,7 @@ pyllmc::Flags flags_for(Choices& choices) {
                 "min(1024, maxT)");
   flags.integer("", "accumulate", &s.accumulate, "batches summed into one update");
   flags.text("", "precision", &s.precision, "NAME",
-             "fp32, or bf16 operands with fp32 sums and weights");
+             "fp32, or bf16 (cuda: or tf32) operands with fp32 sums");
   flags.number("l", "learning-rate", &s.learning_rate, "learning rate of AdamW");
   flags.integer("", "warmup", &s.warmup, "updates of linear warm-up");
   flags.number("", "min-lr", &s.min_lr, "cosine decay to this rate at -n", "constant rate");
@@ -110,6 +110,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("", "init-seed", &s.init_seed, "seed of samples, kept in the checkpoint",
                 "the model's, else 1337");
   flags.integer("", "data-seed", &s.data_seed, "seed of the order of the training data");
+  flags.text("", "device", &s.device, "NAME", "auto, cpu or cuda; auto = a GPU where there is one");
   flags.integer("", "threads", &choices.threads, "threads; results do not depend on it",
                 "all processors");
   return flags;

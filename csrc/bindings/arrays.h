@@ -47,17 +47,11 @@ inline FloatArray zeros_like(const FloatArray& array) {
   return zeros({array.shape(), array.shape() + array.ndim()});
 }
 
-// A copy with the tensor's shape.
-inline FloatArray copy_of(ConstTensor tensor) {
-  std::vector<pybind11::ssize_t> shape;
-  for (int i = 0; i < tensor.rank(); ++i) shape.push_back(tensor.dim(i));
-  FloatArray array(shape);
-  std::copy_n(tensor.data(), tensor.numel(), array.mutable_data());
-  return array;
-}
-
+class ParameterTable;
 struct Parameter;
-// What `stored` says for a parameter, in its logical shape.
-FloatArray logical_copy(const Parameter& p, const float* stored);
+// What `stored` says for a parameter of the table, in its logical shape.
+FloatArray logical_copy(const ParameterTable& table, const Parameter& p, const float* stored);
+// Every entry as a Python Parameter, which keeps `owner` alive.
+pybind11::list parameter_list(ParameterTable& table, const pybind11::object& owner);
 
 }  // namespace pyllmc

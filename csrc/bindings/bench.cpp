@@ -74,6 +74,7 @@ Context context_of(const std::string& precision, int threads) {
   require_positive("threads", threads);
   Context context;
   context.precision = precision_of(precision);
+  require_precision(context.device, context.precision);
   context.threads = threads;
   return context;
 }
@@ -170,11 +171,14 @@ py::dict bench_classifier(int64_t M, int64_t channels, int64_t vocab, const std:
     const Buffer workspace(
         {std::max<int64_t>(1, classifier_workspace(context, M, channels, vocab, true))});
     context.workspace = workspace;
+    const float scale = 1.0f / static_cast<float>(M);
+    Loss total;
     ClassifierArgs args = {.x = x,
                            .wte = wte,
                            .targets = Tokens(targets.data(), {M}),
                            .vocab = vocab,
-                           .scale = 1.0f / static_cast<float>(M)};
+                           .loss = &total,
+                           .scale = &scale};
     loss = time_calls(repeats, [&] { classifier(context, args); });
     args.dx = dx;
     args.dwte = dwte;

@@ -4,64 +4,48 @@
 #include "bindings/arrays.h"
 #include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
+#include "core/device.h"
 #include "core/gemm.h"
 #include "core/threads.h"
 #include "models/gpt2_checkpoint.h"
+#include "train/batch_feed.h"
 #include "train/sampler.h"
 
 namespace py = pybind11;
 
 namespace pyllmc {
 
-py::object parameter_view(Parameter& p, py::handle owner) {
-  std::vector<py::ssize_t> shape;
-  for (int i = 0; i < p.value.rank(); ++i) shape.push_back(p.value.dim(i));
-  return py::array_t<float>(shape, p.value.data(), owner);
-}
-
-FloatArray logical_copy(const Parameter& p, const float* stored) {
-  FloatArray array = p.is_matrix ? zeros({p.rows, p.cols}) : zeros({p.cols});
-  p.unpack(stored, array.mutable_data());
-  return array;
-}
-
-void assign_parameter(Parameter& p, const FloatArray& values) {
-  const ConstTensor source = tensor_of(values);
-  const FloatArray logical = p.is_matrix ? zeros({p.rows, p.cols}) : zeros({p.cols});
-  const std::string expected = tensor_of(logical).shape_text();
-  if (source.shape_text() != expected) {
-    throw UsageError(
-        message(p.name, " has shape ", expected, ", the array has ", source.shape_text()));
-  }
-  p.pack(source.data(), p.value.data());
-  p.project(p.value.data());
-}
-
 namespace {
 
 // A model with what a call needs: its context, prepared for the last batch shape seen.
 class PyModel {
  public:
-  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads, Precision precision)
-      : model_(std::move(model)), gradients_(gradients) {
+  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads, Precision precision,
+          Device device)
+      : model_(std::move(model)), gradients_(gradients), stream_(device) {
+    context_.device = device;
+    context_.stream = stream_.get();
     context_.threads = threads;
     context_.precision = precision;
+    // For decoding on the CPU, for every product on a GPU.
+    const bool decodes = precision == Precision::bf16 && !gradients;
+    if (decodes || context_.activations() == DType::bf16) {
+      model_->parameters().copy_to_bf16(context_);
+    }
   }
 
   py::object loss(const IntArray& inputs, const IntArray& targets) {
-    const Batch batch = prepare(inputs, targets);
-    const Loss loss = model_->loss(context_, batch);
+    const Loss loss = measure(inputs, targets, nullptr);
     return py::make_tuple(loss.sum, loss.count);
   }
 
   // (sum, count, {name: gradient}) of scale * sum; gradients start from 0.
   py::object loss_and_gradients(const IntArray& inputs, const IntArray& targets, float scale) {
-    const Batch batch = prepare(inputs, targets);
-    model_->parameters().zero_gradients(context_);
-    const Loss loss = model_->loss_and_gradients(context_, batch, scale);
+    const Loss loss = measure(inputs, targets, &scale);
+    const ParameterTable& table = model_->parameters();
     py::dict gradients;
-    for (const Parameter& p : model_->parameters().entries()) {
-      gradients[py::str(p.name)] = logical_copy(p, p.gradient.data());
+    for (const Parameter& p : table.entries()) {
+      gradients[py::str(p.name)] = logical_copy(table, p, p.gradient.data());
     }
     return py::make_tuple(loss.sum, loss.count, gradients);
   }
@@ -69,8 +53,7 @@ class PyModel {
   // Logits (n, V) after each of n tokens, by decoding with a cache.
   FloatArray logits(const IntArray& tokens) {
     const Tokens ids = tokens_of(tokens);
-    Context context;
-    context.threads = context_.threads;
+    Context context = decoding_context();
     const auto state = model_->start_decoding(context, ids.numel());
     FloatArray out = zeros({ids.numel(), model_->vocab_size()});
     for (int64_t i = 0; i < ids.numel(); ++i) {
@@ -82,7 +65,7 @@ class PyModel {
   std::vector<int32_t> generate(const std::vector<int32_t>& prompt, int64_t count,
                                 double temperature, int64_t top_k, uint64_t seed) {
     std::vector<int32_t> tokens;
-    pyllmc::generate(*model_, context_.threads, prompt, count,
+    pyllmc::generate(*model_, decoding_context(), prompt, count,
                      {.temperature = temperature, .top_k = top_k, .seed = seed},
                      [&](int32_t token) { tokens.push_back(token); });
     return tokens;
@@ -91,19 +74,58 @@ class PyModel {
   Gpt2& model() { return *model_; }
 
  private:
+  // What a call reads and writes in the device's memory.
+  struct OnDevice {
+    Loss loss;
+    float scale;
+  };
+
+  Context decoding_context() const {
+    Context context = context_;
+    context.workspace = {};
+    if (context.device == Device::cpu) context.precision = Precision::fp32;
+    return context;
+  }
+
+  // The loss, with gradients where there is a scale for them.
+  Loss measure(const IntArray& inputs, const IntArray& targets, const float* scale) {
+    Batch batch = prepare(inputs, targets);
+    ParameterTable& table = model_->parameters();
+    OnDevice call = {{}, scale ? *scale : 0};
+    OnDevice* at = &call;
+    table.refresh(context_);
+    if (feed_) {
+      at = reinterpret_cast<OnDevice*>(memory_.get());
+      feed_->fill(0, batch);
+      feed_->send(context_, 0, 0);
+      batch = feed_->batch(0);
+      copy(context_, at, &call, sizeof call);
+    }
+    if (scale) {
+      table.zero_gradients(context_);
+      model_->loss_and_gradients(context_, batch, &at->scale, &at->loss);
+    } else {
+      model_->loss(context_, batch, &at->loss);
+    }
+    if (feed_) copy(context_, &call, at, sizeof call);
+    synchronize(context_);
+    return call.loss;
+  }
+
   Batch prepare(const IntArray& inputs, const IntArray& targets) {
     if (inputs.ndim() != 2) throw UsageError("inputs must be (B, T)");
     const int64_t B = inputs.shape(0), T = inputs.shape(1);
-    for (const int32_t* id = inputs.data(); id < inputs.data() + inputs.size(); ++id) {
-      if (*id < 0 || *id >= model_->vocab_size()) {
-        throw UsageError(
-            message("token ", *id, " is not in the vocabulary of ", model_->vocab_size()));
-      }
-    }
+    require_shape("model", "targets", tokens_of(targets), {B, T});
+    require_tokens(inputs, 0);
+    require_tokens(targets, INT32_MIN);
     if (B != B_ || T != T_) {
       model_->prepare(context_, B, T, gradients_ ? Mode::train : Mode::evaluate);
       B_ = B;
       T_ = T;
+      if (context_.device != Device::cpu) {
+        feed_.emplace(context_.device, B, T, model_->vocab_size(), 1, 1);
+        memory_ = allocate(context_.device, sizeof(OnDevice), "a loss");
+      }
     }
     Batch batch;
     batch.set("inputs", tokens_of(inputs));
@@ -111,9 +133,20 @@ class PyModel {
     return batch;
   }
 
+  void require_tokens(const IntArray& tokens, int32_t least) const {
+    for (const int32_t* id = tokens.data(); id < tokens.data() + tokens.size(); ++id) {
+      if (*id >= least && *id < model_->vocab_size()) continue;
+      throw UsageError(
+          message("token ", *id, " is not in the vocabulary of ", model_->vocab_size()));
+    }
+  }
+
   std::unique_ptr<Gpt2> model_;
   bool gradients_;
+  Stream stream_;
   Context context_;
+  std::optional<BatchFeed> feed_;  // on a GPU only
+  Memory memory_;                  // an OnDevice
   int64_t B_ = 0, T_ = 0;
 };
 
@@ -154,6 +187,27 @@ void bind_model(py::module_& m) {
       "What this build is and what it found on this machine.");
 
   m.def(
+      "cuda_report",
+      [] {
+        const DeviceReport& report = cuda_report();
+        py::dict facts;
+        facts["library"] = report.found ? py::object(py::str(report.library)) : py::none();
+        facts["usable"] = report.usable;
+        if (!report.build.empty()) facts["build"] = report.build;
+        if (!report.problem.empty()) facts["problem"] = report.problem;
+        if (!report.gpu) return facts;
+        facts["gpu"] = std::string(report.gpu->name);
+        facts["capability"] = report.gpu->capability / 10.0;
+        facts["multiprocessors"] = report.gpu->multiprocessors;
+        facts["memory_total"] = report.gpu->memory_total;
+        facts["memory_free"] = report.gpu->memory_free;
+        facts["runtime"] = std::string(report.gpu->runtime);
+        facts["blas"] = std::string(report.gpu->blas);
+        return facts;
+      },
+      "What is known of the CUDA library and the GPU behind it; never raises.");
+
+  m.def(
       "init_checkpoint",
       [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
          int64_t vocab, const std::string& init, int64_t seed, int64_t hidden, int64_t mlp_rank) {
@@ -183,28 +237,14 @@ void bind_model(py::module_& m) {
       },
       py::arg("logits"), py::arg("temperature"), py::arg("top_k"), py::arg("coin"));
 
-  py::class_<Parameter>(m, "Parameter", "One entry of a model's parameter table.")
-      .def_readonly("name", &Parameter::name)
-      .def_property_readonly("shape",
-                             [](const Parameter& p) -> py::tuple {
-                               if (p.is_matrix) return py::make_tuple(p.rows, p.cols);
-                               return py::make_tuple(p.cols);
-                             })
-      .def_readonly("pattern", &Parameter::pattern)
-      .def(
-          "packed", [](py::object self) { return parameter_view(self.cast<Parameter&>(), self); },
-          "The stored values; shares memory with the model.")
-      .def(
-          "dense", [](const Parameter& p) { return logical_copy(p, p.value.data()); },
-          "A copy with the logical shape.")
-      .def("assign", &assign_parameter, py::arg("values"),
-           "Copies values in and sets what lies outside the pattern to 0.");
-
   py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
       .def(py::init([](const std::string& path, bool gradients, int threads,
                        const std::optional<Bandwidths>& fc1, const std::optional<Bandwidths>& fc2,
                        const std::optional<std::string>& pattern, std::optional<uint64_t> mask_seed,
-                       const std::string& precision) {
+                       const std::string& precision, const std::string& device_name) {
+             const Device device = device_of(device_name);
+             const Precision products = precision_of(precision);
+             require_precision(device, products);
              const ModelFile file = ModelFile::open(path);
              Gpt2Options options = options_of(file);
              if (fc1) options.fc1_bandwidths = bandwidth_list(*fc1);
@@ -212,16 +252,15 @@ void bind_model(py::module_& m) {
              if (pattern) options.pattern = pattern_kind(*pattern);
              if (mask_seed) options.mask_seed = *mask_seed;
              auto model = std::make_unique<Gpt2>(options);
-             model->parameters().allocate(gradients);
+             model->parameters().allocate(gradients, device);
              read_weights(*model, file);
-             const Precision products = precision_of(precision);
-             if (products == Precision::bf16 && !gradients) model->parameters().copy_to_bf16();
-             return std::make_unique<PyModel>(std::move(model), gradients, threads, products);
+             return std::make_unique<PyModel>(std::move(model), gradients, threads, products,
+                                              device);
            }),
            py::arg("path"), py::arg("gradients") = false, py::arg("threads") = 1,
            py::arg("fc1_bandwidth") = py::none(), py::arg("fc2_bandwidth") = py::none(),
            py::arg("pattern") = py::none(), py::arg("mask_seed") = py::none(),
-           py::arg("precision") = "fp32",
+           py::arg("precision") = "fp32", py::arg("device") = "cpu",
            "Reads a model file; bandwidths (one for all layers or a list) and pattern are the "
            "file's\n"
            "unless given.")
@@ -246,11 +285,7 @@ void bind_model(py::module_& m) {
       .def(
           "parameters",
           [](py::object self) {
-            py::list list;
-            for (Parameter& p : self.cast<PyModel&>().model().parameters().entries()) {
-              list.append(py::cast(&p, py::return_value_policy::reference_internal, self));
-            }
-            return list;
+            return parameter_list(self.cast<PyModel&>().model().parameters(), self);
           },
           "The parameter table, in order.");
 }

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, m) {
   pyllmc::bind_model_files(m);
   pyllmc::bind_sparsity(m);
   pyllmc::bind_ops(m);
+  pyllmc::bind_parameters(m);
   pyllmc::bind_model(m);
   pyllmc::bind_trainer(m);
   pyllmc::bind_bench(m);

@@ -7,6 +7,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "bindings/op_call.h"
 #include "core/gemm.h"
 #include "core/random.h"
 #include "core/simd.h"
@@ -21,22 +22,6 @@ namespace py = pybind11;
 namespace pyllmc {
 namespace {
 
-// A context that owns the workspace of one call.
-struct CallContext : Context {
-  CallContext(int thread_count, int64_t floats = 0, const std::string& precision_name = "fp32") {
-    threads = thread_count;
-    precision = precision_of(precision_name);
-    if (floats == 0) return;
-    memory = allocate(floats * static_cast<int64_t>(sizeof(float)), "workspace");
-    workspace = Tensor(reinterpret_cast<float*>(memory.get()), {floats});
-  }
-  void provide(int64_t floats) {
-    memory = allocate(floats * static_cast<int64_t>(sizeof(float)), "workspace");
-    workspace = Tensor(reinterpret_cast<float*>(memory.get()), {floats});
-  }
-  Memory memory;
-};
-
 void require_rank(const char* name, const py::array& array, int rank) {
   if (array.ndim() != rank) {
     throw UsageError(message(name, " has ", array.ndim(), " dimensions, expected ", rank));
@@ -45,204 +30,297 @@ void require_rank(const char* name, const py::array& array, int rank) {
 
 using MaybeArray = std::optional<FloatArray>;
 
-py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const MaybeArray& b,
-                             const MaybeArray& residual, bool gelu, const std::string& precision,
-                             int threads) {
+// A weight where the kernels read it: whole, or as its band alone.
+struct SentWeight {
+  const float* w = nullptr;
+  const uint16_t* bf16 = nullptr;
+  int64_t floats = 0;
+  std::optional<BandLayout> band;
+  DeviceBand device_band;
+  DeviceMask mask;
+
+  SentWeight(OpCall& call, const FloatArray& array, const Pattern& pattern, bool as_band) {
+    std::vector<float> packed;
+    w = array.data();
+    floats = array.size();
+    if (as_band) {
+      band.emplace(pattern);
+      packed.resize(static_cast<size_t>(band->floats()));
+      band->pack(w, packed.data());
+      w = packed.data();
+      floats = band->floats();
+    }
+    bf16 = call.send_bf16(w, floats);
+    w = call.send_bytes(w, floats);
+    if (call.device == Device::cpu) return;
+    if (as_band) {
+      device_band = DeviceBand(call.device, *band);
+    } else if (!pattern.is_dense()) {
+      mask = DeviceMask(call.device, pattern);
+    }
+  }
+  template <class T>
+  TensorOf<T> view(T* data, const FloatArray& array) const {
+    return band ? TensorOf<T>(data, {floats}) : TensorOf<T>(data, {array.shape(0), array.shape(1)});
+  }
+  const BandLayout* layout() const { return band ? &*band : nullptr; }
+};
+
+py::object forward_py(const FloatArray& x, const FloatArray& w, std::optional<int64_t> bandwidth,
+                      const MaybeArray& b, const MaybeArray& residual, bool gelu,
+                      const std::string& precision, int threads, const std::string& device,
+                      bool by_library) {
   require_rank("x", x, 2);
   require_rank("w", w, 2);
+  OpCall call(threads, device, precision);
+  const Pattern pattern = Pattern::band(w.shape(0), w.shape(1), bandwidth.value_or(0));
+  const SentWeight weight(call, w, pattern, bandwidth.has_value());
   FloatArray y = zeros({x.shape(0), w.shape(0)}), activated;
-  LinearForward args = {.x = tensor_of(x), .w = tensor_of(w), .b = {}, .y = mutable_tensor_of(y)};
-  if (b) args.b = tensor_of(*b);
-  if (residual) args.residual = tensor_of(*residual);
+  LinearForward args = {.x = call.activation(x),
+                        .w = weight.view(weight.w, w),
+                        .b = {},
+                        .y = residual ? call.out(y) : call.out_activation(y),
+                        .w_bf16 = weight.view(weight.bf16, w),
+                        .band = weight.layout(),
+                        .band_table = weight.device_band.table,
+                        .by_library = by_library};
+  if (b) {
+    args.b = call.in(*b);
+    args.b_bf16 = {call.send_bf16(b->data(), b->size()), {b->size()}};
+  }
+  if (residual) args.residual = call.in(*residual);
   if (gelu) {
     activated = zeros_like(y);
-    args.gelu = mutable_tensor_of(activated);
+    args.gelu = call.out_activation(activated);
   }
-  CallContext context(threads, 0, precision);
-  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), false));
-  linear_forward(context, args);
+  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), false, weight.layout(),
+                                by_library));
+  linear_forward(call, args);
+  call.finish();
   if (gelu) return py::make_tuple(y, activated);
   return y;
 }
 
-py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
-                             int64_t bandwidth, const MaybeArray& activation,
-                             const std::string& precision, int threads) {
-  require_rank("dy", dy, 2);
-  require_rank("x", x, 2);
-  require_rank("w", w, 2);
-  FloatArray dx = zeros_like(x), dw = zeros_like(w), db = zeros({w.shape(0)});
-  const Pattern pattern = Pattern::band(w.shape(0), w.shape(1), bandwidth);
-  LinearBackward args = {.dy = tensor_of(dy),
-                         .x = tensor_of(x),
-                         .w = tensor_of(w),
-                         .dx = mutable_tensor_of(dx),
-                         .dw = mutable_tensor_of(dw),
-                         .db = mutable_tensor_of(db),
-                         .pattern = &pattern};
-  if (activation) args.activation = tensor_of(*activation);
-  CallContext context(threads, 0, precision);
-  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), true));
-  linear_backward(context, args);
-  return py::make_tuple(dx, dw, db);
+py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const MaybeArray& b,
+                             const MaybeArray& residual, bool gelu, const std::string& precision,
+                             int threads, const std::string& device) {
+  return forward_py(x, w, std::nullopt, b, residual, gelu, precision, threads, device, false);
 }
 
 // The band path: the weight is stored as its band, gradients come back in the logical order.
 py::object band_forward_py(const FloatArray& x, const FloatArray& w, int64_t bandwidth,
                            const MaybeArray& b, const MaybeArray& residual, bool gelu,
-                           const std::string& precision, int threads) {
-  require_rank("x", x, 2);
-  require_rank("w", w, 2);
-  const BandLayout band(Pattern::band(w.shape(0), w.shape(1), bandwidth));
-  std::vector<float> stored(static_cast<size_t>(band.floats()));
-  band.pack(w.data(), stored.data());
-  FloatArray y = zeros({x.shape(0), w.shape(0)}), activated;
-  LinearForward args = {.x = tensor_of(x),
-                        .w = ConstTensor(stored.data(), {band.floats()}),
-                        .b = {},
-                        .y = mutable_tensor_of(y),
-                        .band = &band};
-  if (b) args.b = tensor_of(*b);
-  if (residual) args.residual = tensor_of(*residual);
-  if (gelu) {
-    activated = zeros_like(y);
-    args.gelu = mutable_tensor_of(activated);
-  }
-  CallContext context(threads, 0, precision);
-  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), false, &band));
-  linear_forward(context, args);
-  if (gelu) return py::make_tuple(y, activated);
-  return y;
+                           const std::string& precision, int threads, const std::string& device,
+                           bool by_library) {
+  return forward_py(x, w, bandwidth, b, residual, gelu, precision, threads, device, by_library);
 }
 
-py::tuple band_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
-                           int64_t bandwidth, const MaybeArray& activation,
-                           const std::string& precision, int threads) {
+py::tuple backward_py(bool as_band, const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                      int64_t bandwidth, const MaybeArray& activation, const std::string& precision,
+                      int threads, const std::string& device, bool by_library) {
   require_rank("dy", dy, 2);
   require_rank("x", x, 2);
   require_rank("w", w, 2);
+  OpCall call(threads, device, precision);
   const Pattern pattern = Pattern::band(w.shape(0), w.shape(1), bandwidth);
-  const BandLayout band(pattern);
-  std::vector<float> stored(static_cast<size_t>(band.floats())), gradient(stored.size());
-  band.pack(w.data(), stored.data());
+  const SentWeight weight(call, w, pattern, as_band);
+  std::vector<float> gradient(static_cast<size_t>(weight.floats));
+  float* there = call.send_bytes(gradient.data(), weight.floats);
   FloatArray dx = zeros_like(x), dw = zeros_like(w), db = zeros({w.shape(0)});
-  LinearBackward args = {.dy = tensor_of(dy),
-                         .x = tensor_of(x),
-                         .w = ConstTensor(stored.data(), {band.floats()}),
-                         .dx = mutable_tensor_of(dx),
-                         .dw = Tensor(gradient.data(), {band.floats()}),
-                         .db = mutable_tensor_of(db),
+  LinearBackward args = {.dy = call.activation(dy),
+                         .x = call.activation(x),
+                         .w = weight.view(weight.w, w),
+                         .dx = call.out_activation(dx),
+                         .dw = weight.view(there, w),
+                         .db = call.out(db),
                          .pattern = &pattern,
-                         .band = &band};
-  if (activation) args.activation = tensor_of(*activation);
-  CallContext context(threads, 0, precision);
-  context.provide(linear_workspace(context, x.shape(0), x.shape(1), w.shape(0), true, &band));
-  linear_backward(context, args);
-  band.unpack(gradient.data(), dw.mutable_data());
+                         .w_bf16 = weight.view(weight.bf16, w),
+                         .kept = weight.mask.bits,
+                         .band = weight.layout(),
+                         .band_table = weight.device_band.table,
+                         .by_library = by_library};
+  if (activation) args.activation = call.activation(*activation);
+  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), true, weight.layout(),
+                                by_library));
+  linear_backward(call, args);
+  call.finish();
+  call.receive_bytes(there, gradient.data(), weight.floats);
+  if (as_band) {
+    weight.band->unpack(gradient.data(), dw.mutable_data());
+  } else {
+    std::ranges::copy(gradient, dw.mutable_data());
+  }
   return py::make_tuple(dx, dw, db);
+}
+py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                             int64_t bandwidth, const MaybeArray& activation,
+                             const std::string& precision, int threads, const std::string& device) {
+  return backward_py(false, dy, x, w, bandwidth, activation, precision, threads, device, false);
+}
+py::tuple band_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                           int64_t bandwidth, const MaybeArray& activation,
+                           const std::string& precision, int threads, const std::string& device,
+                           bool by_library) {
+  return backward_py(true, dy, x, w, bandwidth, activation, precision, threads, device, by_library);
 }
 
 py::tuple layernorm_forward_py(const FloatArray& x, const FloatArray& weight,
-                               const FloatArray& bias, int threads) {
+                               const FloatArray& bias, const std::string& precision, int threads,
+                               const std::string& device) {
   require_rank("x", x, 2);
   FloatArray y = zeros_like(x), mean = zeros({x.shape(0)}), rstd = zeros({x.shape(0)});
-  layernorm_forward(CallContext(threads), {.x = tensor_of(x),
-                                           .weight = tensor_of(weight),
-                                           .bias = tensor_of(bias),
-                                           .y = mutable_tensor_of(y),
-                                           .mean = mutable_tensor_of(mean),
-                                           .rstd = mutable_tensor_of(rstd)});
+  OpCall call(threads, device, precision);
+  layernorm_forward(call, {.x = call.in(x),
+                           .weight = call.in(weight),
+                           .bias = call.in(bias),
+                           .y = call.out_activation(y),
+                           .mean = call.out(mean),
+                           .rstd = call.out(rstd)});
+  call.finish();
   return py::make_tuple(y, mean, rstd);
 }
 
 py::tuple layernorm_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& weight,
-                                const FloatArray& mean, const FloatArray& rstd, int threads) {
+                                const FloatArray& mean, const FloatArray& rstd,
+                                const std::string& precision, int threads,
+                                const std::string& device) {
   require_rank("x", x, 2);
   FloatArray dx = zeros_like(x), dweight = zeros_like(weight), dbias = zeros_like(weight);
-  const CallContext context(threads, layernorm_workspace(x.shape(0), x.shape(1)));
-  layernorm_backward(context, {.dy = tensor_of(dy),
-                               .x = tensor_of(x),
-                               .weight = tensor_of(weight),
-                               .mean = tensor_of(mean),
-                               .rstd = tensor_of(rstd),
-                               .dx = mutable_tensor_of(dx),
-                               .dweight = mutable_tensor_of(dweight),
-                               .dbias = mutable_tensor_of(dbias)});
+  OpCall call(threads, device, precision);
+  call.provide(layernorm_workspace(call, x.shape(0), x.shape(1)));
+  FloatArray copy = zeros_like(x);
+  layernorm_backward(
+      call, {.dy = call.activation(dy),
+             .x = call.in(x),
+             .weight = call.in(weight),
+             .mean = call.in(mean),
+             .rstd = call.in(rstd),
+             .dx = call.out(dx),
+             .dweight = call.out(dweight),
+             .dbias = call.out(dbias),
+             .dx_copy = call.activations() == DType::fp32 ? Tensor() : call.out_activation(copy)});
+  call.finish();
   return py::make_tuple(dx, dweight, dbias);
 }
 
-py::tuple attention_forward_py(const FloatArray& qkv, int64_t heads, int threads) {
+py::tuple attention_forward_py(const FloatArray& qkv, int64_t heads, const std::string& precision,
+                               int threads, const std::string& device) {
   require_rank("qkv", qkv, 3);
   const int64_t B = qkv.shape(0), T = qkv.shape(1), C = qkv.shape(2) / 3;
   FloatArray out = zeros({B, T, C}), lse = zeros({B, heads, T});
-  CallContext context(threads);
-  context.provide(attention_workspace(context, T, heads));
-  attention_forward(context, {.qkv = tensor_of(qkv),
-                              .out = mutable_tensor_of(out),
-                              .log_sum_exp = mutable_tensor_of(lse)});
+  OpCall call(threads, device, precision);
+  call.provide(attention_workspace(call, B, T, C, heads));
+  attention_forward(
+      call,
+      {.qkv = call.activation(qkv), .out = call.out_activation(out), .log_sum_exp = call.out(lse)});
+  call.finish();
   return py::make_tuple(out, lse);
 }
 
 FloatArray attention_backward_py(const FloatArray& dout, const FloatArray& qkv,
-                                 const FloatArray& out, const FloatArray& lse, int threads) {
+                                 const FloatArray& out, const FloatArray& lse,
+                                 const std::string& precision, int threads,
+                                 const std::string& device) {
   require_rank("qkv", qkv, 3);
   require_rank("out", out, 3);
   require_rank("log_sum_exp", lse, 3);
   FloatArray dqkv = zeros_like(qkv);
-  CallContext context(threads);
-  context.provide(attention_workspace(context, qkv.shape(1), lse.shape(1)));
-  attention_backward(context, {.dout = tensor_of(dout),
-                               .out = tensor_of(out),
-                               .qkv = tensor_of(qkv),
-                               .log_sum_exp = tensor_of(lse),
-                               .dqkv = mutable_tensor_of(dqkv)});
+  OpCall call(threads, device, precision);
+  call.provide(attention_workspace(call, out.shape(0), out.shape(1), out.shape(2), lse.shape(1)));
+  attention_backward(call, {.dout = call.activation(dout),
+                            .out = call.activation(out),
+                            .qkv = call.activation(qkv),
+                            .log_sum_exp = call.in(lse),
+                            .dqkv = call.out_activation(dqkv)});
+  call.finish();
   return dqkv;
 }
 
+// Positions 0 to n - 1 one after another against an empty cache.
+FloatArray attention_decode_py(const FloatArray& qkv, int64_t heads, int64_t capacity,
+                               const std::string& precision, int threads,
+                               const std::string& device) {
+  require_rank("qkv", qkv, 2);
+  const int64_t n = qkv.shape(0), C = qkv.shape(1) / 3;
+  if (n > capacity) throw UsageError(message(n, " positions in a cache of ", capacity));
+  OpCall call(threads, device, precision);
+  call.provide(attention_workspace(call, 1, capacity, C, heads));
+  FloatArray keys = zeros({capacity, C}), values = zeros({capacity, C}), all = zeros({n, C});
+  const Tensor cached_keys = call.out_activation(keys), cached_values = call.out_activation(values);
+  for (int64_t i = 0; i < n; ++i) {
+    FloatArray row = zeros({1, 3 * C}), out = zeros({1, C});
+    std::copy_n(qkv.data() + i * 3 * C, 3 * C, row.mutable_data());
+    const auto position = static_cast<int32_t>(i);
+    attention_decode(call, {.qkv = call.activation(row),
+                            .keys = cached_keys,
+                            .values = cached_values,
+                            .position = call.send_bytes(&position, 1),
+                            .out = call.out_activation(out),
+                            .heads = heads});
+    call.finish();
+    std::copy_n(out.data(), C, all.mutable_data() + i * C);
+  }
+  return all;
+}
+
 FloatArray embedding_forward_py(const IntArray& tokens, const FloatArray& wte,
-                                const FloatArray& wpe, int64_t first_position, int threads) {
+                                const FloatArray& wpe, int32_t first_position, int threads,
+                                const std::string& device) {
   require_rank("tokens", tokens, 2);
   FloatArray x = zeros({tokens.shape(0), tokens.shape(1), wte.shape(1)});
-  embedding_forward(CallContext(threads), {.tokens = tokens_of(tokens),
-                                           .wte = tensor_of(wte),
-                                           .wpe = tensor_of(wpe),
-                                           .x = mutable_tensor_of(x),
-                                           .first_position = first_position});
+  OpCall call(threads, device);
+  embedding_forward(call, {.tokens = call.in(tokens),
+                           .wte = call.in(wte),
+                           .wpe = call.in(wpe),
+                           .x = call.out(x),
+                           .first_position = call.send_bytes(&first_position, 1)});
+  call.finish();
   return x;
 }
 
 py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, int64_t vocab,
-                                int64_t positions, int threads) {
+                                int64_t positions, int threads, const std::string& device) {
   require_rank("tokens", tokens, 2);
   require_rank("dx", dx, 3);
   FloatArray dwte = zeros({vocab, dx.shape(2)}), dwpe = zeros({positions, dx.shape(2)});
-  embedding_backward(CallContext(threads), {.tokens = tokens_of(tokens),
-                                            .dx = tensor_of(dx),
-                                            .dwte = mutable_tensor_of(dwte),
-                                            .dwpe = mutable_tensor_of(dwpe)});
+  IntArray order(tokens.size());
+  order_by_token(tokens.data(), tokens.size(), vocab, order.mutable_data());
+  OpCall call(threads, device);
+  embedding_backward(call, {.tokens = call.in(tokens),
+                            .dx = call.in(dx),
+                            .dwte = call.out(dwte),
+                            .dwpe = call.out(dwpe),
+                            .order = call.in(order)});
+  call.finish();
   return py::make_tuple(dwte, dwpe);
 }
 
 py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArray& targets,
                         int64_t vocab, float scale, bool gradients, const std::string& precision,
-                        int threads) {
+                        int threads, const std::string& device) {
   require_rank("x", x, 2);
   require_rank("wte", wte, 2);
-  ClassifierArgs args = {.x = tensor_of(x),
-                         .wte = tensor_of(wte),
-                         .targets = tokens_of(targets),
-                         .vocab = vocab,
-                         .scale = scale};
+  OpCall call(threads, device, precision);
+  Loss loss;
+  ClassifierArgs args = {
+      .x = call.activation(x),
+      .wte = call.in(wte),
+      .targets = call.in(targets),
+      .vocab = vocab,
+      .loss = call.send_bytes(&loss, 1),
+      .wte_bf16 = {call.send_bf16(wte.data(), wte.size()), {wte.shape(0), wte.shape(1)}}};
   FloatArray dx, dwte;
   if (gradients) {
     dx = zeros_like(x);
     dwte = zeros_like(wte);
-    args.dx = mutable_tensor_of(dx);
-    args.dwte = mutable_tensor_of(dwte);
+    args.scale = call.send_bytes(&scale, 1);
+    args.dx = call.out_activation(dx);
+    args.dwte = call.out(dwte);
   }
-  CallContext context(threads, 0, precision);
-  context.provide(classifier_workspace(context, x.shape(0), x.shape(1), vocab, gradients));
-  const Loss loss = classifier(context, args);
+  call.provide(classifier_workspace(call, x.shape(0), x.shape(1), vocab, gradients));
+  classifier(call, args);
+  call.finish();
+  call.receive_bytes(args.loss, &loss, 1);
   if (!gradients) return py::make_tuple(loss.sum, loss.count);
   return py::make_tuple(loss.sum, loss.count, dx, dwte);
 }
@@ -287,35 +365,47 @@ void bind_ops(py::module_& m) {
   py::module_ ops = m.def_submodule("ops", "The core's ops on float32 NumPy arrays.");
   ops.def("linear_forward", linear_forward_py, py::arg("x"), py::arg("w"),
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
-          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
   ops.def("linear_backward", linear_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
           py::arg("bandwidth") = 0, py::arg("activation") = py::none(),
-          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "(dx, dw, db); dx is multiplied by gelu'(activation) when it is given.");
   ops.def("band_forward", band_forward_py, py::arg("x"), py::arg("w"), py::arg("bandwidth"),
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
-          py::arg("precision") = "fp32", py::arg("threads") = 1,
-          "linear_forward with only the band of w stored and multiplied.");
+          py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
+          py::arg("by_library") = false,
+          "linear_forward with only the band of w stored and multiplied; on a GPU either by own "
+          "kernels or by the library's batched products.");
   ops.def("band_backward", band_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
           py::arg("bandwidth"), py::arg("activation") = py::none(), py::arg("precision") = "fp32",
-          py::arg("threads") = 1, "(dx, dw, db) of the same.");
+          py::arg("threads") = 1, py::arg("device") = "cpu", py::arg("by_library") = false,
+          "(dx, dw, db) of the same.");
   ops.def("layernorm_forward", layernorm_forward_py, py::arg("x"), py::arg("weight"),
-          py::arg("bias"), py::arg("threads") = 1, "(y, mean, rstd) of rows x (rows, C).");
+          py::arg("bias"), py::arg("precision") = "fp32", py::arg("threads") = 1,
+          py::arg("device") = "cpu", "(y, mean, rstd) of rows x (rows, C).");
   ops.def("layernorm_backward", layernorm_backward_py, py::arg("dy"), py::arg("x"),
-          py::arg("weight"), py::arg("mean"), py::arg("rstd"), py::arg("threads") = 1,
-          "(dx, dweight, dbias)");
+          py::arg("weight"), py::arg("mean"), py::arg("rstd"), py::arg("precision") = "fp32",
+          py::arg("threads") = 1, py::arg("device") = "cpu", "(dx, dweight, dbias)");
   ops.def("attention_forward", attention_forward_py, py::arg("qkv"), py::arg("heads"),
-          py::arg("threads") = 1, "(out (B, T, C), log_sum_exp (B, NH, T)) of qkv (B, T, 3C).");
+          py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
+          "(out (B, T, C), log_sum_exp (B, NH, T)) of qkv (B, T, 3C).");
   ops.def("attention_backward", attention_backward_py, py::arg("dout"), py::arg("qkv"),
-          py::arg("out"), py::arg("log_sum_exp"), py::arg("threads") = 1, "dqkv (B, T, 3C)");
+          py::arg("out"), py::arg("log_sum_exp"), py::arg("precision") = "fp32",
+          py::arg("threads") = 1, py::arg("device") = "cpu", "dqkv (B, T, 3C)");
+  ops.def("attention_decode", attention_decode_py, py::arg("qkv"), py::arg("heads"),
+          py::arg("capacity"), py::arg("precision") = "fp32", py::arg("threads") = 1,
+          py::arg("device") = "cpu",
+          "out (n, C) of qkv (n, 3C), one position after another against a cache.");
   ops.def("embedding_forward", embedding_forward_py, py::arg("tokens"), py::arg("wte"),
-          py::arg("wpe"), py::arg("first_position") = 0, py::arg("threads") = 1, "x (B, T, C)");
+          py::arg("wpe"), py::arg("first_position") = 0, py::arg("threads") = 1,
+          py::arg("device") = "cpu", "x (B, T, C)");
   ops.def("embedding_backward", embedding_backward_py, py::arg("tokens"), py::arg("dx"),
-          py::arg("vocab"), py::arg("positions"), py::arg("threads") = 1, "(dwte, dwpe)");
+          py::arg("vocab"), py::arg("positions"), py::arg("threads") = 1, py::arg("device") = "cpu",
+          "(dwte, dwpe)");
   ops.def("classifier", classifier_py, py::arg("x"), py::arg("wte"), py::arg("targets"),
           py::arg("vocab"), py::arg("scale") = 1.0f, py::arg("gradients") = true,
-          py::arg("precision") = "fp32", py::arg("threads") = 1,
+          py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
   ops.def("gemm", gemm_py<gemm>, py::arg("a"), py::arg("b"), py::arg("trans_a") = false,
           py::arg("trans_b") = false, "op(a) op(b) with the library in use.");

@@ -20,7 +20,7 @@ std::unique_ptr<Trainer> make_trainer(
     const std::string& pattern, uint64_t mask_seed, bool scale_init, bool mask_init,
     double learning_rate, int64_t warmup, std::optional<double> min_lr, int64_t steps,
     double weight_decay, double grad_clip, int64_t accumulate, int64_t data_seed, int threads,
-    const std::string& execution, const std::string& precision) {
+    const std::string& execution, const std::string& precision, const std::string& device) {
   const ModelFile file = ModelFile::open(model_path);
   Gpt2Options model_options = options_of(file);
   model_options.fc1_bandwidths = bandwidth_list(fc1_bandwidth);
@@ -42,10 +42,12 @@ std::unique_ptr<Trainer> make_trainer(
       .precision = precision_of(precision),
       .data_seed = static_cast<uint32_t>(data_seed),
       .threads = threads,
+      .device = device_of(device),
       .model = gpt2_record(*model, scale_init ? kInverseSqrtDensity : "none")};
+  require_precision(options.device, options.precision);
   Trainer::choose_storage(*model, options);
-  Trainer::check_memory(*model, options, available_memory());
-  model->parameters().allocate(true);
+  Trainer::check_memory(*model, options, available_memory(options.device));
+  model->parameters().allocate(true, options.device);
   read_weights(*model, file);
   if (scale_init) model->scale_initial_weights();
   return std::make_unique<Trainer>(std::move(model), options, train_data);
@@ -69,8 +71,9 @@ py::dict slots_of(Trainer& trainer) {
   py::dict slots;
   for (const AdamW::Slot& slot : trainer.optimizer().slots()) {
     py::dict values;
-    for (const Parameter& p : trainer.model().parameters().entries()) {
-      values[py::str(p.name)] = logical_copy(p, slot.data() + p.offset);
+    const ParameterTable& table = trainer.model().parameters();
+    for (const Parameter& p : table.entries()) {
+      values[py::str(p.name)] = logical_copy(table, p, slot.data() + p.offset);
     }
     slots[py::str(slot.name)] = values;
   }
@@ -102,7 +105,8 @@ void bind_trainer(py::module_& m) {
            py::arg("mask_init") = true, py::arg("learning_rate") = 3e-4, py::arg("warmup") = 0,
            py::arg("min_lr") = py::none(), py::arg("steps") = 0, py::arg("weight_decay") = 0.0,
            py::arg("grad_clip") = 0.0, py::arg("accumulate") = 1, py::arg("data_seed") = 42,
-           py::arg("threads") = 1, py::arg("execution") = "band", py::arg("precision") = "fp32")
+           py::arg("threads") = 1, py::arg("execution") = "band", py::arg("precision") = "fp32",
+           py::arg("device") = "cpu")
       .def(
           "step",
           [](Trainer& self) {
@@ -144,11 +148,7 @@ void bind_trainer(py::module_& m) {
       .def(
           "parameters",
           [](py::object self) {
-            py::list list;
-            for (Parameter& p : self.cast<Trainer&>().model().parameters().entries()) {
-              list.append(py::cast(&p, py::return_value_policy::reference_internal, self));
-            }
-            return list;
+            return parameter_list(self.cast<Trainer&>().model().parameters(), self);
           },
           "The parameter table, in order.")
       .def("optimizer_state", &slots_of, "{slot: {parameter: array}}, copies.");

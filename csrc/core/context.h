@@ -14,6 +14,12 @@ struct Context {
   int threads = 1;
   TensorOf<float> workspace;  // one buffer for all ops: an op's content ends with its call
 
+  // What the activations are that products read and write. The residual stream, its gradient, and
+  // the weights and their gradients are fp32 everywhere.
+  DType activations() const {
+    return device == Device::cuda && precision == Precision::bf16 ? DType::bf16 : DType::fp32;
+  }
+
   // The scratch of one call. `floats` is what the op's *_workspace() function answered.
   float* scratch(const char* op, int64_t floats) const {
     if (workspace.numel() < floats || !workspace) {
@@ -24,20 +30,32 @@ struct Context {
   }
 };
 
-// The kernels of one op that a device library brought with it (the CUDA library sets them when it
-// is opened); the CPU's are linked in.
-template <class Kernels>
-struct DeviceKernels {
-  static inline const Kernels* cuda = nullptr;
-};
+// The table of an op's kernels in the device library, which is opened on the first ask. Throws
+// DeviceError when there is no library or no such table.
+const void* device_kernels(const char* op, int64_t bytes);
+// Throws DeviceError with the message of a kernel that failed, if one did.
+void throw_device_error(const char* op);
 
 template <class Kernels>
+const Kernels& device_kernels_of(const char* op) {
+  static const auto* const cuda =
+      static_cast<const Kernels*>(device_kernels(op, static_cast<int64_t>(sizeof(Kernels))));
+  return *cuda;
+}
+
+// The kernels of one op for the context's device: the CPU's are linked in.
+template <class Kernels>
 const Kernels& select_kernels(const Context& context, const Kernels& cpu, const char* op) {
-  if (context.device == Device::cpu) return cpu;
-  if (!DeviceKernels<Kernels>::cuda) {
-    throw DeviceError(message(op, " has no kernels for ", name_of(context.device)));
-  }
-  return *DeviceKernels<Kernels>::cuda;
+  return context.device == Device::cpu ? cpu : device_kernels_of<Kernels>(op);
+}
+
+// Calls one kernel of a table, for example dispatch(context, linear_cpu, "linear",
+// &LinearKernels::forward, args).
+template <class Kernels, class Args>
+void dispatch(const Context& context, const Kernels& cpu, const char* op,
+              void (*Kernels::*kernel)(const Context&, const Args&), const Args& args) {
+  (select_kernels(context, cpu, op).*kernel)(context, args);
+  if (context.device != Device::cpu) throw_device_error(op);
 }
 
 }  // namespace pyllmc

@@ -35,6 +35,10 @@ class Arena {
     std::byte* at = take(counted.bytes());
     return TensorOf<T>(reinterpret_cast<T*>(at), shape);
   }
+  Tensor reserve(std::initializer_list<int64_t> shape, DType type) {
+    std::byte* at = take(Tensor(nullptr, shape, type).bytes());
+    return Tensor(reinterpret_cast<float*>(at), shape, type);
+  }
 
   int64_t bytes() const { return used_; }
 

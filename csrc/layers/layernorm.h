@@ -15,8 +15,8 @@ class LayerNorm {
         bias_(table.add({.name = name + "b", .cols = channels})) {}
 
   // Reserves the output and the row statistics.
-  void reserve(Arena& arena, int64_t rows) {
-    y_ = arena.reserve({rows, weight_.cols});
+  void reserve(Arena& arena, DType activations, int64_t rows) {
+    y_ = arena.reserve({rows, weight_.cols}, activations);
     mean_ = arena.reserve({rows});
     rstd_ = arena.reserve({rows});
   }
@@ -42,7 +42,9 @@ class LayerNorm {
                                 .rstd = statistics});
   }
 
-  void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx) const {
+  // Adds to dx, and writes the sum into `dx_copy` too unless that is null.
+  void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,
+                Tensor dx_copy) const {
     layernorm_backward(context, {.dy = dy,
                                  .x = x,
                                  .weight = weight_.value,
@@ -50,7 +52,8 @@ class LayerNorm {
                                  .rstd = rstd_,
                                  .dx = dx,
                                  .dweight = weight_.gradient,
-                                 .dbias = bias_.gradient});
+                                 .dbias = bias_.gradient,
+                                 .dx_copy = dx_copy});
   }
 
   Tensor output() const { return y_; }

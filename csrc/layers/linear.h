@@ -31,7 +31,9 @@ class Linear {
                              .residual = residual,
                              .gelu = gelu,
                              .w_bf16 = weight_.bf16,
-                             .band = weight_.band.get()});
+                             .b_bf16 = bias_ ? bias_->bf16 : TensorOf<uint16_t>(),
+                             .band = weight_.band.get(),
+                             .band_table = weight_.device_band.table});
   }
 
   void backward(const Context& context, ConstTensor dy, ConstTensor x, Tensor dx,
@@ -44,7 +46,10 @@ class Linear {
                               .db = bias_ ? bias_->gradient : Tensor(),
                               .pattern = &weight_.pattern,
                               .activation = activation,
-                              .band = weight_.band.get()});
+                              .w_bf16 = weight_.bf16,
+                              .kept = weight_.device_mask.bits,
+                              .band = weight_.band.get(),
+                              .band_table = weight_.device_band.table});
   }
 
   // Floats of workspace for this many rows.

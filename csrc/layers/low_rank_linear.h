@@ -27,10 +27,10 @@ class LowRankLinear {
     out_.emplace(table, name, outputs, rank, factor, bias);
   }
 
-  void reserve(Arena& arena, int64_t rows) {
+  void reserve(Arena& arena, DType activations, int64_t rows) {
     if (!in_) return;
-    inner_ = arena.reserve({rows, rank()});
-    dinner_ = arena.reserve({rows, rank()});
+    inner_ = arena.reserve({rows, rank()}, activations);
+    dinner_ = arena.reserve({rows, rank()}, activations);
   }
 
   // `inner` (rows, rank) holds what stands between the factors; inner() for what backward needs.

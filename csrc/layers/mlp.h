@@ -16,11 +16,11 @@ class Mlp {
         fc1_(table, name + "fc", hidden, channels, weight, fc1_bias, rank, fc1),
         fc2_(table, name + "fcproj", channels, hidden, projection_weight, fc2_bias, rank, fc2) {}
 
-  void reserve(Arena& arena, int64_t rows) {
-    hidden_out_ = arena.reserve({rows, hidden_});
-    gelu_out_ = arena.reserve({rows, hidden_});
-    fc1_.reserve(arena, rows);
-    fc2_.reserve(arena, rows);
+  void reserve(Arena& arena, DType activations, int64_t rows) {
+    hidden_out_ = arena.reserve({rows, hidden_}, activations);
+    gelu_out_ = arena.reserve({rows, hidden_}, activations);
+    fc1_.reserve(arena, activations, rows);
+    fc2_.reserve(arena, activations, rows);
   }
 
   // y = residual + fc2(gelu(fc1(x))), keeping what backward needs.

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/bf16.h"
 #include "core/random.h"
 #include "core/threads.h"
+#include "ops/convert/convert.h"
 
 namespace pyllmc {
 
@@ -52,16 +52,28 @@ void ParameterTable::store_bands() {
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& p = entries_[i];
     if (p.count() == 0 || p.band) continue;
-    if (values_) kept[i].assign(p.value.data(), p.value.data() + p.count());
+    if (values_) {
+      kept[i].resize(static_cast<size_t>(p.numel()));
+      read(p, p.value.data(), kept[i].data());
+    }
     if (BandLayout::pays(p.pattern)) p.band = std::make_shared<const BandLayout>(p.pattern);
   }
   place();
   if (!values_) return;
-  allocate(has_gradients());
+  const bool gradients = has_gradients(), copies = static_cast<bool>(bf16_);
+  values_.reset();
+  gradients_.reset();
+  bf16_.reset();
+  allocate(gradients, device_);
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& p = entries_[i];
-    if (!kept[i].empty()) p.pack(kept[i].data(), p.value.data());
+    if (!kept[i].empty()) write(p, kept[i].data(), p.value.data());
   }
+  if (!copies) return;
+  Context context;
+  context.device = device_;
+  copy_to_bf16(context);
+  synchronize(context);
 }
 
 Parameter& ParameterTable::find(std::string_view name) {
@@ -79,10 +91,16 @@ int64_t ParameterTable::numbers() const {
   return total;
 }
 
-void ParameterTable::allocate(bool gradients) {
+int64_t ParameterTable::buffer_bytes(bool gradients, bool bf16) const {
+  const auto floats = static_cast<int64_t>(sizeof(float)) * (gradients ? 2 : 1);
+  return floats_ * (floats + static_cast<int64_t>(bf16 ? sizeof(uint16_t) : 0));
+}
+
+void ParameterTable::allocate(bool gradients, Device device) {
   const int64_t bytes = floats_ * static_cast<int64_t>(sizeof(float));
-  values_ = pyllmc::allocate(bytes, "parameters");
-  if (gradients) gradients_ = pyllmc::allocate(bytes, "gradients");
+  device_ = device;
+  values_ = pyllmc::allocate(device, bytes, "parameters");
+  if (gradients) gradients_ = pyllmc::allocate(device, bytes, "gradients");
   for (Parameter& p : entries_) {
     const auto view = [&](const Memory& memory) {
       float* at = reinterpret_cast<float*>(memory.get()) + p.offset;
@@ -92,17 +110,52 @@ void ParameterTable::allocate(bool gradients) {
     if (p.count() == 0) continue;
     p.value = view(values_);
     if (gradients) p.gradient = view(gradients_);
+    if (device == Device::cpu) continue;
+    p.device_band = p.band ? DeviceBand(device, *p.band) : DeviceBand();
+    p.device_mask = p.band || p.pattern.is_dense() ? DeviceMask() : DeviceMask(device, p.pattern);
   }
 }
 
-void ParameterTable::copy_to_bf16() {
-  bf16_ = pyllmc::allocate(floats_ * static_cast<int64_t>(sizeof(uint16_t)), "bf16 weights");
-  for (Parameter& p : entries_) {
-    if (p.count() == 0 || !p.is_matrix || p.band) continue;
-    auto* copy = reinterpret_cast<uint16_t*>(bf16_.get()) + p.offset;
-    std::transform(p.value.data(), p.value.data() + p.count(), copy, bf16_from_float);
-    p.bf16 = TensorOf<uint16_t>(copy, {p.rows, p.cols});
+void ParameterTable::read(const Parameter& p, const float* stored, float* logical) const {
+  if (device_ == Device::cpu) return p.unpack(stored, logical);
+  std::vector<float> staging(static_cast<size_t>(p.count()));
+  copy_now(device_, staging.data(), stored, p.count() * static_cast<int64_t>(sizeof(float)));
+  p.unpack(staging.data(), logical);
+}
+
+void ParameterTable::write(const Parameter& p, const float* logical, float* stored) {
+  stale_ = true;
+  if (device_ == Device::cpu) return p.pack(logical, stored);
+  std::vector<float> staging(static_cast<size_t>(p.count()));
+  p.pack(logical, staging.data());
+  copy_now(device_, stored, staging.data(), p.count() * static_cast<int64_t>(sizeof(float)));
+}
+
+void ParameterTable::copy_to_bf16(const Context& context) {
+  if (!bf16_) {
+    const int64_t bytes = floats_ * static_cast<int64_t>(sizeof(uint16_t));
+    bf16_ = pyllmc::allocate(device_, bytes, "bf16 weights");
   }
+  for (Parameter& p : entries_) {
+    if (p.count() == 0) continue;
+    uint16_t* copy = bf16() + p.offset;
+    if (device_ == Device::cpu) {
+      if (!p.is_matrix || p.band) continue;
+      const int64_t n = p.count();
+      convert(context, {ConstTensor(p.value.data(), {n}), TensorOf<uint16_t>(copy, {n})});
+    }
+    p.bf16 = p.band        ? TensorOf<uint16_t>(copy, {p.count()})
+             : p.is_matrix ? TensorOf<uint16_t>(copy, {p.rows, p.cols})
+                           : TensorOf<uint16_t>(copy, {p.cols});
+  }
+  if (device_ != Device::cpu) {
+    convert(context, {ConstTensor(values(), {floats_}), TensorOf<uint16_t>(bf16(), {floats_})});
+  }
+  stale_ = false;
+}
+
+void ParameterTable::refresh(const Context& context) {
+  if (bf16_ && (stale_ || shared_)) copy_to_bf16(context);
 }
 
 void ParameterTable::initialize(uint64_t seed) {
@@ -123,23 +176,34 @@ void ParameterTable::initialize(uint64_t seed) {
         random.fill_uniform(values.data(), drawn, -p.initial.scale, p.initial.scale);
         break;
     }
-    p.pack(values.data(), p.value.data());
+    write(p, values.data(), p.value.data());
   }
 }
 
 void ParameterTable::project() {
   for (Parameter& p : entries_) {
-    if (p.count() != 0) p.project(p.value.data());
+    if (p.count() == 0 || p.pattern.is_dense()) continue;
+    if (device_ == Device::cpu) {
+      p.project(p.value.data());
+      continue;
+    }
+    std::vector<float> logical(static_cast<size_t>(p.numel()));
+    read(p, p.value.data(), logical.data());
+    p.pattern.project(logical.data());
+    write(p, logical.data(), p.value.data());
   }
 }
 
 void ParameterTable::zero_gradients(const Context& context) {
   if (!gradients_) return;
+  if (context.device != Device::cpu) {
+    return zero(context, gradients(), floats_ * static_cast<int64_t>(sizeof(float)));
+  }
   constexpr int64_t kBlock = 1 << 18;
-  float* gradients = reinterpret_cast<float*>(gradients_.get());
+  float* all = gradients();
   parallel_for(context.threads, ceil_div(floats_, kBlock), [&](int64_t block, int) {
     const int64_t begin = block * kBlock, n = std::min(kBlock, floats_ - begin);
-    std::memset(gradients + begin, 0, static_cast<size_t>(n) * sizeof(float));
+    std::memset(all + begin, 0, static_cast<size_t>(n) * sizeof(float));
   });
 }
 

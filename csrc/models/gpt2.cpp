@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/device.h"
 #include "ops/embedding/embedding.h"
 
 namespace pyllmc {
@@ -48,34 +49,45 @@ Gpt2Options resolved(Gpt2Options options) {
   return options;
 }
 
-// Keys and values of every layer, and the scratch rows of one position.
-struct KeyValueCache : DecodeState {
-  Memory memory, workspace;
-  std::vector<Tensor> keys, values;  // (capacity, C) a layer
-  Tensor x, y, normalized, statistics, qkv, heads, hidden, gelu, inner;
+}  // namespace
 
-  void reserve(Arena& arena, const Gpt2Options& options) {
+// Keys and values of every layer, the scratch rows of one position, and what the host says of it.
+struct Gpt2::KeyValueCache : DecodeState {
+  struct Fed {
+    int32_t token, position;
+  };
+
+  Memory memory, workspace, fed_memory, logits_memory;
+  std::vector<Tensor> keys, values;  // (capacity, C) a layer
+  Tensor x, y, normalized, statistics, qkv, heads, hidden, gelu, inner, logits;
+  TensorOf<Fed> now;  // (1): in the device's memory
+  Fed* fed =
+      nullptr;  // (capacity), in the host's: one a position, as copies may still be under way
+  float* host_logits = nullptr;  // (V)
+  Graph trunk, trunk_and_head;
+
+  void reserve(Arena& arena, DType activations, const Gpt2Options& options) {
     const Gpt2Config& config = options.config;
     const int64_t C = config.channels;
     keys.clear();
     values.clear();
     for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-      keys.push_back(arena.reserve({capacity, C}));
-      values.push_back(arena.reserve({capacity, C}));
+      keys.push_back(arena.reserve({capacity, C}, activations));
+      values.push_back(arena.reserve({capacity, C}, activations));
     }
     x = arena.reserve({1, C});
     y = arena.reserve({1, C});
-    normalized = arena.reserve({1, C});
+    normalized = arena.reserve({1, C}, activations);
     statistics = arena.reserve({1});
-    qkv = arena.reserve({1, 3 * C});
-    heads = arena.reserve({1, C});
-    hidden = arena.reserve({1, options.hidden});
-    gelu = arena.reserve({1, options.hidden});
-    inner = arena.reserve({1, options.mlp_rank});
+    qkv = arena.reserve({1, 3 * C}, activations);
+    heads = arena.reserve({1, C}, activations);
+    hidden = arena.reserve({1, options.hidden}, activations);
+    gelu = arena.reserve({1, options.hidden}, activations);
+    inner = arena.reserve({1, options.mlp_rank}, activations);
+    logits = arena.reserve({1, config.vocab_size});
+    now = arena.reserve<Fed>({1});
   }
 };
-
-}  // namespace
 
 Gpt2::Gpt2(const Gpt2Options& options)
     : options_(resolved(options)),
@@ -142,29 +154,30 @@ void Gpt2::scale_initial_weights() {
     if (p.count() == 0 || p.pattern.is_dense()) continue;
     const auto factor = static_cast<float>(1 / std::sqrt(p.pattern.density()));
     std::vector<float> values(static_cast<size_t>(p.numel()));
-    p.unpack(p.value.data(), values.data());
+    table_.read(p, p.value.data(), values.data());
     for (float& value : values) value *= factor;
-    p.pack(values.data(), p.value.data());
+    table_.write(p, values.data(), p.value.data());
   }
 }
 
-void Gpt2::reserve(Arena& arena, int64_t B, int64_t T, Mode mode) {
+void Gpt2::reserve(Arena& arena, DType activations, int64_t B, int64_t T, Mode mode) {
   const int64_t rows = B * T, C = config().channels, H = options_.hidden;
   embedded_ = arena.reserve({rows, C});
   for (Block& block : blocks_) {
-    block.ln1.reserve(arena, rows);
-    block.attention.reserve(arena, B, T);
+    block.ln1.reserve(arena, activations, rows);
+    block.attention.reserve(arena, activations, B, T);
     block.after_attention = arena.reserve({rows, C});
-    block.ln2.reserve(arena, rows);
-    block.mlp.reserve(arena, rows);
+    block.ln2.reserve(arena, activations, rows);
+    block.mlp.reserve(arena, activations, rows);
     block.after_mlp = arena.reserve({rows, C});
   }
-  final_norm_->reserve(arena, rows);
+  final_norm_->reserve(arena, activations, rows);
   if (mode == Mode::evaluate) return;
   buffers_.dx = arena.reserve({rows, C});
-  buffers_.narrow = arena.reserve({rows, C});
-  buffers_.second = arena.reserve({rows, C});
-  buffers_.wide = arena.reserve({rows, std::max(3 * C, H)});
+  buffers_.dx_copy = activations == DType::fp32 ? Tensor() : arena.reserve({rows, C}, activations);
+  buffers_.narrow = arena.reserve({rows, C}, activations);
+  buffers_.second = arena.reserve({rows, C}, activations);
+  buffers_.wide = arena.reserve({rows, std::max(3 * C, H)}, activations);
 }
 
 // Training evaluates too, in the same workspace.
@@ -173,8 +186,8 @@ int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mod
   const bool train = mode == Mode::train;
   int64_t floats = classifier_workspace(context, rows, C, V, false);
   if (train) {
-    floats = std::max(
-        {floats, classifier_workspace(context, rows, C, V, true), layernorm_workspace(rows, C)});
+    floats = std::max({floats, classifier_workspace(context, rows, C, V, true),
+                       layernorm_workspace(context, rows, C)});
   }
   for (const Block& block : blocks_) {
     floats = std::max({floats, block.attention.workspace(context, B, T, train),
@@ -185,7 +198,7 @@ int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mod
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {
   Arena counting;
-  reserve(counting, B, T, mode);
+  reserve(counting, context.activations(), B, T, mode);
   return {{"activations", counting.bytes()},
           {"workspace", floats_to_bytes(workspace_floats(context, B, T, mode))}};
 }
@@ -199,13 +212,15 @@ void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
     throw UsageError(
         message("a batch of ", B, " x ", T, " is not possible: both must be 1 or more"));
   }
+  activations_.reset();
+  workspace_.reset();
   Arena counting;
-  reserve(counting, B, T, mode);
-  activations_ = allocate(counting.bytes(), "activations");
+  reserve(counting, context.activations(), B, T, mode);
+  activations_ = allocate(context.device, counting.bytes(), "activations");
   Arena arena(activations_, counting.bytes());
-  reserve(arena, B, T, mode);
+  reserve(arena, context.activations(), B, T, mode);
   const int64_t floats = workspace_floats(context, B, T, mode);
-  workspace_ = allocate(floats_to_bytes(floats), "workspace");
+  workspace_ = allocate(context.device, floats_to_bytes(floats), "workspace");
   context.workspace = Tensor(reinterpret_cast<float*>(workspace_.get()), {floats});
   B_ = B;
   T_ = T;
@@ -233,49 +248,55 @@ Tensor Gpt2::forward(const Context& context, const Batch& batch) {
 // which every branch adds its own.
 void Gpt2::backward(const Context& context, const Batch& batch) {
   const int64_t rows = B_ * T_, C = config().channels;
-  const Tensor dx = buffers_.dx, dnormalized = buffers_.second;
-  const auto wide = [&](int64_t width) { return Tensor(buffers_.wide.data(), {rows, width}); };
-  std::fill_n(dx.data(), dx.numel(), 0.0f);
-  final_norm_->backward(context, buffers_.narrow, blocks_.back().after_mlp, dx);
+  const Tensor dx = buffers_.dx, copy = buffers_.dx_copy, dnormalized = buffers_.second;
+  const Tensor dy = copy ? copy : dx;
+  const auto wide = [&](int64_t width) {
+    return Tensor(buffers_.wide.data(), {rows, width}, buffers_.wide.type());
+  };
+  zero(context, dx.data(), dx.bytes());
+  final_norm_->backward(context, buffers_.narrow, blocks_.back().after_mlp, dx, copy);
   for (auto block = blocks_.rbegin(); block != blocks_.rend(); ++block) {
     const auto next = std::next(block);
     const Tensor x = next == blocks_.rend() ? embedded_ : next->after_mlp;
-    block->mlp.backward(context, dx, block->ln2.output(), dnormalized, wide(options_.hidden));
-    block->ln2.backward(context, dnormalized, block->after_attention, dx);
-    block->attention.backward(context, dx, block->ln1.output(), dnormalized, wide(3 * C),
+    block->mlp.backward(context, dy, block->ln2.output(), dnormalized, wide(options_.hidden));
+    block->ln2.backward(context, dnormalized, block->after_attention, dx, copy);
+    block->attention.backward(context, dy, block->ln1.output(), dnormalized, wide(3 * C),
                               buffers_.narrow);
-    block->ln1.backward(context, dnormalized, x, dx);
+    block->ln1.backward(context, dnormalized, x, dx, copy);
   }
   embedding_backward(context, {.tokens = batch.get("inputs"),
                                .dx = Tensor(dx.data(), {B_, T_, C}),
                                .dwte = wte_.gradient,
-                               .dwpe = wpe_.gradient});
+                               .dwpe = wpe_.gradient,
+                               .order = batch.find("order")});
 }
 
-Loss Gpt2::loss(const Context& context, const Batch& batch) {
+// Of the batch's loss alone, after a forward pass.
+ClassifierArgs Gpt2::classifier_args(const Context& context, const Batch& batch, Loss* total) {
   const Tensor x = forward(context, batch);
-  const Tokens targets = batch.get("targets");
-  return classifier(context, {.x = x,
-                              .wte = wte_.value,
-                              .targets = Tokens(targets.data(), {B_ * T_}),
-                              .vocab = config().vocab_size});
+  return {.x = x,
+          .wte = wte_.value,
+          .targets = Tokens(batch.get("targets").data(), {B_ * T_}),
+          .vocab = config().vocab_size,
+          .loss = total,
+          .wte_bf16 = wte_.bf16};
 }
 
-Loss Gpt2::loss_and_gradients(const Context& context, const Batch& batch, float scale) {
+void Gpt2::loss(const Context& context, const Batch& batch, Loss* total) {
+  classifier(context, classifier_args(context, batch, total));
+}
+
+void Gpt2::loss_and_gradients(const Context& context, const Batch& batch, const float* scale,
+                              Loss* total) {
   if (!table_.has_gradients() || !buffers_.dx) {
     throw UsageError("gradients were asked of a model that was prepared for evaluation only");
   }
-  const Tensor x = forward(context, batch);
-  const Tokens targets = batch.get("targets");
-  const Loss loss = classifier(context, {.x = x,
-                                         .wte = wte_.value,
-                                         .targets = Tokens(targets.data(), {B_ * T_}),
-                                         .vocab = config().vocab_size,
-                                         .scale = scale,
-                                         .dx = buffers_.narrow,
-                                         .dwte = wte_.gradient});
+  ClassifierArgs args = classifier_args(context, batch, total);
+  args.scale = scale;
+  args.dx = buffers_.narrow;
+  args.dwte = wte_.gradient;
+  classifier(context, args);
   backward(context, batch);
-  return loss;
 }
 
 std::unique_ptr<DecodeState> Gpt2::start_decoding(Context& context, int64_t capacity) {
@@ -284,22 +305,37 @@ std::unique_ptr<DecodeState> Gpt2::start_decoding(Context& context, int64_t capa
                              " positions is not possible: the model has 1 to ",
                              config().max_seq_len));
   }
+  table_.refresh(context);
   auto cache = std::make_unique<KeyValueCache>();
   cache->capacity = capacity;
   Arena counting;
-  cache->reserve(counting, options_);
-  cache->memory = allocate(counting.bytes(), "keys and values");
+  cache->reserve(counting, context.activations(), options_);
+  cache->memory = allocate(context.device, counting.bytes(), "keys and values");
   Arena arena(cache->memory, counting.bytes());
-  cache->reserve(arena, options_);
-  const int64_t floats = attention_workspace(context, capacity, config().num_heads);
-  cache->workspace = allocate(floats_to_bytes(floats), "workspace");
+  cache->reserve(arena, context.activations(), options_);
+  const auto fed_bytes = capacity * static_cast<int64_t>(sizeof(KeyValueCache::Fed));
+  cache->fed_memory = allocate_host(context.device, fed_bytes, "tokens");
+  cache->fed = reinterpret_cast<KeyValueCache::Fed*>(cache->fed_memory.get());
+  if (context.device != Device::cpu) {
+    cache->logits_memory = allocate_host(context.device, cache->logits.bytes(), "logits");
+    cache->host_logits = reinterpret_cast<float*>(cache->logits_memory.get());
+  }
+  int64_t floats = attention_workspace(context, 1, capacity, config().channels, config().num_heads);
+  if (context.device != Device::cpu) {
+    floats = std::max(
+        floats, linear_workspace(context, 1, config().channels, config().padded_vocab_size, false));
+    for (const Block& block : blocks_) {
+      floats = std::max({floats, block.attention.workspace(context, 1, capacity, false),
+                         block.mlp.workspace(context, 1, false)});
+    }
+  }
+  cache->workspace = allocate(context.device, floats_to_bytes(floats), "workspace");
   context.workspace = Tensor(reinterpret_cast<float*>(cache->workspace.get()), {floats});
   return cache;
 }
 
-Tensor Gpt2::decode_trunk(const Context& context, DecodeState& state, int32_t token) {
+Gpt2::KeyValueCache& Gpt2::feed(const Context& context, DecodeState& state, int32_t token) {
   auto& cache = dynamic_cast<KeyValueCache&>(state);
-  const int64_t C = config().channels;
   if (token < 0 || token >= config().vocab_size) {
     throw UsageError(
         message("token ", token, " is not in the vocabulary of ", config().vocab_size));
@@ -307,17 +343,26 @@ Tensor Gpt2::decode_trunk(const Context& context, DecodeState& state, int32_t to
   if (cache.position == cache.capacity) {
     throw UsageError(message("all ", cache.capacity, " positions have been read"));
   }
-  embedding_forward(context, {.tokens = Tokens(&token, {1, 1}),
+  KeyValueCache::Fed* fed = cache.fed + cache.position;
+  *fed = {token, static_cast<int32_t>(cache.position)};
+  copy(context, cache.now.data(), fed, cache.now.bytes());
+  ++cache.position;
+  return cache;
+}
+
+Tensor Gpt2::decode_trunk(const Context& context, KeyValueCache& cache) {
+  const int64_t C = config().channels;
+  const KeyValueCache::Fed* now = cache.now.data();
+  embedding_forward(context, {.tokens = Tokens(&now->token, {1, 1}),
                               .wte = wte_.value,
                               .wpe = wpe_.value,
                               .x = Tensor(cache.x.data(), {1, 1, C}),
-                              .first_position = cache.position});
-  ++cache.position;
+                              .first_position = &now->position});
   size_t layer = 0;
   for (Block& block : blocks_) {
     block.ln1.apply(context, cache.x, cache.normalized, cache.statistics);
     block.attention.decode(context, cache.normalized, cache.x, cache.y, cache.keys[layer],
-                           cache.values[layer], cache.position, cache.qkv, cache.heads);
+                           cache.values[layer], &now->position, cache.qkv, cache.heads);
     block.ln2.apply(context, cache.y, cache.normalized, cache.statistics);
     block.mlp.apply(context, cache.normalized, cache.y, cache.x, cache.hidden, cache.gelu,
                     cache.inner);
@@ -328,19 +373,28 @@ Tensor Gpt2::decode_trunk(const Context& context, DecodeState& state, int32_t to
 }
 
 void Gpt2::prefill(const Context& context, DecodeState& state, int32_t token) {
-  decode_trunk(context, state, token);
+  KeyValueCache& cache = feed(context, state, token);
+  cache.trunk.run(context, [&] { decode_trunk(context, cache); });
 }
 
 void Gpt2::decode(const Context& context, DecodeState& state, int32_t token, float* logits) {
-  const Tensor x = decode_trunk(context, state, token);
-  const int64_t V = config().vocab_size;
-  linear_forward(context, {.x = x,
-                           .w = ConstTensor(wte_.value.data(), {V, config().channels}),
-                           .b = {},
-                           .y = Tensor(logits, {1, V}),
-                           .w_bf16 = wte_.bf16 ? TensorOf<const uint16_t>(wte_.bf16.data(),
-                                                                          {V, config().channels})
-                                               : TensorOf<const uint16_t>()});
+  KeyValueCache& cache = feed(context, state, token);
+  const int64_t V = config().vocab_size, C = config().channels;
+  const bool host = context.device == Device::cpu;
+  const Tensor y = host ? Tensor(logits, {1, V}) : cache.logits;
+  cache.trunk_and_head.run(context, [&] {
+    const auto* copy = wte_.bf16.data();
+    linear_forward(context, {.x = decode_trunk(context, cache),
+                             .w = ConstTensor(wte_.value.data(), {V, C}),
+                             .b = {},
+                             .y = y,
+                             .w_bf16 = copy ? TensorOf<const uint16_t>(copy, {V, C})
+                                            : TensorOf<const uint16_t>()});
+  });
+  if (host) return;
+  copy(context, cache.host_logits, y.data(), y.bytes());
+  synchronize(context);
+  std::copy_n(cache.host_logits, V, logits);
 }
 
 }  // namespace pyllmc

@@ -63,8 +63,9 @@ class Gpt2 : public Model {
 
   std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) override;
   void prepare(Context& context, int64_t B, int64_t T, Mode mode) override;
-  Loss loss(const Context& context, const Batch& batch) override;
-  Loss loss_and_gradients(const Context& context, const Batch& batch, float scale) override;
+  void loss(const Context& context, const Batch& batch, Loss* total) override;
+  void loss_and_gradients(const Context& context, const Batch& batch, const float* scale,
+                          Loss* total) override;
   void save(const std::string& path, const RunRecord& record) override;
   std::unique_ptr<DecodeState> start_decoding(Context& context, int64_t capacity) override;
   void prefill(const Context& context, DecodeState& state, int32_t token) override;
@@ -82,19 +83,25 @@ class Gpt2 : public Model {
 
   // Buffers that backward passes through, shared by all layers.
   struct BackwardBuffers {
-    Tensor dx;      // (B T, C): gradient of the residual stream
-    Tensor narrow;  // (B T, C)
-    Tensor second;  // (B T, C)
-    Tensor wide;    // (B T, max(3C, H))
+    Tensor dx;       // (B T, C): gradient of the residual stream
+    Tensor dx_copy;  // (B T, C): the same as bf16, null where activations are fp32
+    Tensor narrow;   // (B T, C)
+    Tensor second;   // (B T, C)
+    Tensor wide;     // (B T, max(3C, H))
   };
 
   Block make_block(int64_t layer);
-  void reserve(Arena& arena, int64_t B, int64_t T, Mode mode);
+  void reserve(Arena& arena, DType activations, int64_t B, int64_t T, Mode mode);
+  ClassifierArgs classifier_args(const Context& context, const Batch& batch, Loss* total);
   int64_t workspace_floats(const Context& context, int64_t B, int64_t T, Mode mode) const;
   // Runs the trunk; returns the normalized output (B T, C).
   Tensor forward(const Context& context, const Batch& batch);
   void backward(const Context& context, const Batch& batch);
-  Tensor decode_trunk(const Context& context, DecodeState& state, int32_t token);
+  struct KeyValueCache;
+  // Checks the token and puts it where decode_trunk() reads it.
+  KeyValueCache& feed(const Context& context, DecodeState& state, int32_t token);
+  // Runs the trunk for the position that was fed; returns its normalized output (1, C).
+  Tensor decode_trunk(const Context& context, KeyValueCache& cache);
 
   Gpt2Options options_;
   ParameterTable table_;

@@ -35,14 +35,14 @@ void read_weights(Gpt2& model, const ModelFile& file) {
     for (int64_t layer = 0; layer < layers; ++layer) {
       Parameter& p = parameter_of(model, tensor, layer);
       file.read_tensor(t, values.data(), count, layer * count);
-      p.pack(values.data(), p.value.data());
+      model.parameters().write(p, values.data(), p.value.data());
     }
   }
 }
 
-std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file) {
+std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file, Device device) {
   auto model = std::make_unique<Gpt2>(options_of(file));
-  model->parameters().allocate(false);
+  model->parameters().allocate(false, device);
   read_weights(*model, file);
   return model;
 }
@@ -63,7 +63,7 @@ void Gpt2::save(const std::string& path, const RunRecord& record) {
       [&](int tensor, int64_t layer) {
         const Parameter& p = parameter_of(*this, tensors[static_cast<size_t>(tensor)], layer);
         values.resize(static_cast<size_t>(p.numel()));
-        p.unpack(p.value.data(), values.data());
+        table_.read(p, p.value.data(), values.data());
         return std::span<const float>(values);
       },
       true);

@@ -16,6 +16,6 @@ Gpt2Options options_of(const ModelFile& file);
 void read_weights(Gpt2& model, const ModelFile& file);
 
 // The model of a file, for inference: its own patterns, parameters read, no gradients.
-std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file);
+std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file, Device device = Device::cpu);
 
 }  // namespace pyllmc

@@ -12,12 +12,15 @@
 
 namespace pyllmc {
 
-// A batch is named tensors: a language model reads "inputs" (B, T) and "targets" (B, T).
+// A batch is named tensors in the device's memory: a language model reads "inputs" (B, T) and
+// "targets" (B, T), and on a GPU, for gradients, "order" (EmbeddingBackward).
 class Batch {
  public:
   void set(const std::string& name, Tokens tokens);
   // Throws UsageError when the batch has no such tensor.
   Tokens get(const std::string& name) const;
+  // The same; null when the batch has none.
+  Tokens find(const std::string& name) const;
 
  private:
   std::vector<std::pair<std::string, Tokens>> tensors_;
@@ -53,10 +56,12 @@ class Model {
   // Allocates them and completes `context` with its workspace.
   virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;
 
-  // Loss of a batch of the prepared shape: (sum, count) over targets >= 0.
-  virtual Loss loss(const Context& context, const Batch& batch) = 0;
-  // The same, and adds the gradients of scale * sum to the parameters' gradients.
-  virtual Loss loss_and_gradients(const Context& context, const Batch& batch, float scale) = 0;
+  // Adds the loss of a batch of the prepared shape to *total, over targets >= 0. Only enqueued on
+  // a GPU; total and scale are in the device's memory.
+  virtual void loss(const Context& context, const Batch& batch, Loss* total) = 0;
+  // The same, and adds the gradients of *scale times the sum to the parameters' gradients.
+  virtual void loss_and_gradients(const Context& context, const Batch& batch, const float* scale,
+                                  Loss* total) = 0;
 
   // Writes the weights to a file that the programs read, atomically.
   virtual void save(const std::string& path, const RunRecord& record) = 0;

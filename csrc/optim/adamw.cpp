@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/device.h"
 #include "core/simd.h"
 #include "core/threads.h"
 
@@ -53,12 +54,14 @@ AdamW::AdamW(ParameterTable& table, const AdamWOptions& options)
     : table_(table), options_(options) {
   for (const char* name : {"m", "v"}) {
     slots_.push_back(
-        {name, allocate(table.floats() * static_cast<int64_t>(sizeof(float)), "optimizer state")});
+        {name, allocate(table.device(), table.floats() * static_cast<int64_t>(sizeof(float)),
+                        "optimizer state")});
   }
   cut();
 }
 
 void AdamW::cut() {
+  if (table_.device() != Device::cpu) return cut_for_device();
   pieces_.clear();
   for (const Parameter& p : table_.entries()) {
     if (!p.trainable || p.count() == 0) continue;
@@ -71,21 +74,71 @@ void AdamW::cut() {
   squares_.resize(pieces_.size());
 }
 
+void AdamW::cut_for_device() {
+  std::vector<AdamWPiece> pieces;
+  for (const Parameter& p : table_.entries()) {
+    if (!p.trainable) continue;
+    const uint32_t* kept = p.device_mask.bits.data();
+    for (int64_t first = 0; first < p.count(); first += kAdamWPiece) {
+      pieces.push_back({.offset = p.offset + first,
+                        .kept = kept ? kept + first / 32 : nullptr,
+                        .count = static_cast<int32_t>(std::min(kAdamWPiece, p.count() - first)),
+                        .decays = p.is_matrix});
+    }
+  }
+  device_pieces_ = static_cast<int64_t>(pieces.size());
+  const auto bytes = device_pieces_ * static_cast<int64_t>(sizeof(AdamWPiece));
+  const auto squares = device_pieces_ * static_cast<int64_t>(sizeof(double));
+  device_memory_ = allocate(table_.device(), bytes + squares, "the optimizer's pieces");
+  copy_now(table_.device(), device_memory_.get(), pieces.data(), bytes);
+}
+
+AdamWArgs AdamW::device_args(StepState* state) const {
+  const auto* pieces = reinterpret_cast<const AdamWPiece*>(device_memory_.get());
+  const std::byte* end = device_memory_.get() + device_pieces_ * sizeof(AdamWPiece);
+  return {.pieces = {pieces, {device_pieces_}},
+          .values = table_.values(),
+          .gradients = table_.gradients(),
+          .m = slots_[0].data(),
+          .v = slots_[1].data(),
+          .bf16 = table_.bf16(),
+          .squares = reinterpret_cast<double*>(const_cast<std::byte*>(end)),
+          .options = options_,
+          .state = state};
+}
+
 void AdamW::move_from(const std::vector<int64_t>& offsets) {
   for (Slot& slot : slots_) {
     const Memory old = slot.memory;
     const float* from = reinterpret_cast<const float*>(old.get());
-    slot.memory =
-        allocate(table_.floats() * static_cast<int64_t>(sizeof(float)), "optimizer state");
+    slot.memory = allocate(table_.device(), table_.floats() * static_cast<int64_t>(sizeof(float)),
+                           "optimizer state");
+    std::vector<float> logical;
     for (size_t i = 0; i < offsets.size(); ++i) {
       const Parameter& p = table_.entries()[i];
-      if (p.count() != 0) p.pack(from + offsets[i], slot.data() + p.offset);
+      if (p.count() == 0) continue;
+      logical.resize(static_cast<size_t>(p.numel()));
+      copy_now(table_.device(), logical.data(), from + offsets[i],
+               p.numel() * static_cast<int64_t>(sizeof(float)));
+      table_.write(p, logical.data(), slot.data() + p.offset);
     }
   }
   cut();
 }
 
-void AdamW::measure_gradients(const Context& context, StepState& state) {
+void AdamW::correct_bias(StepState& state) const {
+  const double t = static_cast<double>(state.step + 1);
+  state.bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, t));
+  state.bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, t));
+}
+
+void AdamW::measure_gradients(const Context& context, StepState* on_device) {
+  if (context.device != Device::cpu) {
+    const auto& kernels = device_kernels_of<AdamWKernels>("adamw");
+    kernels.measure(context, device_args(on_device));
+    return throw_device_error("adamw");
+  }
+  StepState& state = *on_device;
   parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
     const Piece& piece = pieces_[static_cast<size_t>(index)];
     squares_[static_cast<size_t>(index)] = sum_of_squares(
@@ -94,16 +147,19 @@ void AdamW::measure_gradients(const Context& context, StepState& state) {
   double sum = 0;
   for (double part : squares_) sum += part;
   state.gradient_norm = std::sqrt(sum);
-  if (!std::isfinite(state.gradient_norm)) state.not_finite = 1;
+  if (!std::isfinite(state.gradient_norm) || !std::isfinite(state.loss.sum)) state.not_finite = 1;
   const bool clipped = options_.clip > 0 && state.gradient_norm > options_.clip;
   state.gradient_scale = clipped ? static_cast<float>(options_.clip / state.gradient_norm) : 1.0f;
 }
 
-void AdamW::update(const Context& context, StepState& state) {
+void AdamW::update(const Context& context, StepState* on_device) {
+  if (context.device != Device::cpu) {
+    const auto& kernels = device_kernels_of<AdamWKernels>("adamw");
+    kernels.update(context, device_args(on_device));
+    return throw_device_error("adamw");
+  }
+  const StepState& state = *on_device;
   if (state.not_finite) return;
-  const double t = static_cast<double>(state.step + 1);
-  state.bias_correction1 = static_cast<float>(1 - std::pow(options_.beta1, t));
-  state.bias_correction2 = static_cast<float>(1 - std::pow(options_.beta2, t));
   float *m = slots_[0].data(), *v = slots_[1].data();
   parallel_for(context.threads, static_cast<int64_t>(pieces_.size()), [&](int64_t index, int) {
     const Piece& piece = pieces_[static_cast<size_t>(index)];

@@ -87,7 +87,7 @@ int32_t sample_token(std::span<const float> logits, const SamplingOptions& optio
   return ids.empty() ? static_cast<int32_t>(at) : ids[static_cast<size_t>(at)];
 }
 
-int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int64_t count,
+int64_t generate(Model& model, Context context, std::span<const int32_t> prompt, int64_t count,
                  const SamplingOptions& options, const std::function<void(int32_t)>& emit) {
   const int64_t length = static_cast<int64_t>(prompt.size());
   if (length < 1 || length > model.max_seq_len()) {
@@ -98,8 +98,6 @@ int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int
   // The last token drawn is not read again, so one more fits than there are positions.
   count = std::min(count, model.max_seq_len() - length + 1);
   if (count < 1) return 0;
-  Context context;
-  context.threads = threads;
   const auto state = model.start_decoding(context, length + count - 1);
   const Philox random(options.seed, "sample");
   std::vector<float> logits(static_cast<size_t>(model.vocab_size()));

@@ -23,7 +23,8 @@ int32_t sample_token(std::span<const float> logits, const SamplingOptions& optio
 // Reads the prompt (at least one token), then draws up to `count` tokens, as many as the model has
 // positions for; each is handed to `emit`. Token number i uses coin i of the seed's stream. Returns
 // how many were drawn. Throws DivergedError when the logits are not finite.
-int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int64_t count,
+// The context says where and how the model computes; it needs no workspace, and on a GPU a stream.
+int64_t generate(Model& model, Context context, std::span<const int32_t> prompt, int64_t count,
                  const SamplingOptions& options, const std::function<void(int32_t)>& emit);
 
 }  // namespace pyllmc

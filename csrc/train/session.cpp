@@ -64,7 +64,7 @@ const TrainSettings& checked(const TrainSettings& s) {
                              ", it must lie between 0 and the learning rate ", s.learning_rate));
   }
   execution_of(s.execution);
-  precision_of(s.precision);
+  require_precision(device_of(s.device), precision_of(s.precision));
   if (s.checkpoint_every > 0 && s.checkpoint.empty()) {
     throw UsageError("--checkpoint-every needs --checkpoint FILE to write to");
   }
@@ -131,7 +131,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .train_fingerprint = 0,
              .val_fingerprint = 0,
              .memory = {},
-             .memory_available = available_memory(),
+             .memory_available = available_memory(device_of(settings.device)),
              .tokenizer = "",
              .state_root = settings.checkpoint.empty() ? "" : state_root(settings.checkpoint),
              .set_aside = "",
@@ -156,6 +156,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
     throw UsageError(message("a batch of B = ", B, " and T = ", T, " has ", B * T,
                              " tokens, at most ", INT32_MAX, " are possible; use --accumulate"));
   }
+  s.device = name_of(device_of(s.device));
   if (s.threads == 0) s.threads = available_threads();
   if (!s.init_seed) {
     s.init_seed = file_.record().has_meta ? file_.record().init_seed : kDefaultInitSeed;
@@ -236,6 +237,7 @@ TrainerOptions TrainSession::trainer_options() const {
           .precision = precision_of(s.precision),
           .data_seed = static_cast<uint32_t>(s.data_seed),
           .threads = s.threads,
+          .device = device_of(s.device),
           .model = gpt2_record(*model_, s.init_scale)};
 }
 

@@ -49,7 +49,8 @@ struct TrainSettings {
   std::string init_scale = "none";  // or "inverse-sqrt-density"
   bool mask_init = true;
   std::string execution = "band";    // or "mask"
-  std::string precision = "fp32";    // or "bf16"
+  std::string precision = "fp32";    // or "bf16", on a GPU also "tf32"
+  std::string device = "auto";       // or "cpu", "cuda"; resolved to one of these
   std::optional<int64_t> init_seed;  // default: the model file's, else 1337
   int64_t data_seed = 42;
   int threads = 0;  // 0 = all processors

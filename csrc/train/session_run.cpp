@@ -163,8 +163,8 @@ std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
   std::string text;
   const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
                                            (static_cast<uint64_t>(step) << 32)};
-  generate(trainer.model(), s.threads, std::span(&start, 1), s.sample_length - 1, options,
-           [&](int32_t token) {
+  generate(trainer.model(), trainer.decoding_context(), std::span(&start, 1), s.sample_length - 1,
+           options, [&](int32_t token) {
              if (tokenizer_) {
                text += tokenizer_->decode(token);
              } else {
@@ -179,7 +179,7 @@ EndStatus TrainSession::run(const std::vector<TrainObserver*>& observers,
                             const std::function<bool()>& stop_requested) {
   if (facts_.resumed && facts_.resumed->finished) return EndStatus::done;
   for (TrainObserver* observer : observers) observer->started(facts_);
-  model_->parameters().allocate(true);
+  model_->parameters().allocate(true, device_of(facts_.settings.device));
   if (!state_) {
     read_weights(*model_, file_);
     if (facts_.settings.init_scale == kInverseSqrtDensity) model_->scale_initial_weights();

@@ -5,7 +5,9 @@
 namespace pyllmc {
 namespace {
 
-int64_t count_targets(const Batch& batch) {
+constexpr int64_t kEvaluationEntries = 8;  // batches under way to a GPU at once
+
+int64_t targets_of(const Batch& batch) {
   const Tokens targets = batch.get("targets");
   int64_t count = 0;
   for (int64_t i = 0; i < targets.numel(); ++i) count += targets.data()[i] >= 0;
@@ -26,12 +28,15 @@ void Trainer::choose_storage(Model& model, const TrainerOptions& options) {
 
 std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions& options) {
   Context context;
+  context.device = options.device;
   context.threads = options.threads;
   context.precision = options.precision;
   const ParameterTable& table = model.parameters();
-  const int64_t buffer = table.floats() * static_cast<int64_t>(sizeof(float));
-  std::vector<MemoryNeed> needs = {
-      {"parameters", buffer}, {"gradients", buffer}, {"AdamW state", AdamW::state_bytes(table)}};
+  const bool copies = context.activations() == DType::bf16;
+  const int64_t buffer = table.buffer_bytes(false, false);
+  std::vector<MemoryNeed> needs = {{"parameters", table.buffer_bytes(false, copies)},
+                                   {"gradients", buffer},
+                                   {"AdamW state", AdamW::state_bytes(table)}};
   for (MemoryNeed& need :
        model.plan(context, options.batch_size, options.sequence_length, Mode::train)) {
     needs.push_back(std::move(need));
@@ -60,55 +65,122 @@ Trainer::Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
                  const std::string& train_data)
     : model_(std::move(model)),
       options_(options),
+      stream_(options.device),
       data_(train_data, options.batch_size, options.sequence_length, model_->vocab_size(),
             options.data_seed),
       optimizer_(model_->parameters(), options.adamw) {
   if (options.accumulate < 1) {
     throw UsageError(message("accumulate = ", options.accumulate, " is not possible: 1 or more"));
   }
+  require_precision(options.device, options.precision);
+  context_.device = options.device;
+  context_.stream = stream_.get();
   context_.threads = options.threads;
   context_.precision = options.precision;
-  model_->prepare(context_, options.batch_size, options.sequence_length, Mode::train);
   if (options.mask_init) model_->parameters().project();
+  prepare();
+  if (options.device == Device::cpu) return;
+  const auto feed = [&](int64_t entries, int64_t slots) {
+    return BatchFeed(options.device, options.batch_size, options.sequence_length,
+                     model_->vocab_size(), entries, slots);
+  };
+  feed_.emplace(feed(2 * options.accumulate, options.accumulate));
+  evaluation_feed_.emplace(feed(kEvaluationEntries, 1));
+  device_memory_ = allocate(options.device, sizeof(OnDevice), "the state of a step");
+  host_memory_ = allocate_host(options.device, sizeof(OnDevice), "the state of a step");
+}
+
+// After the weights moved: what depends on their addresses.
+void Trainer::prepare() {
+  step_graph_.reset();
+  evaluation_graph_.reset();
+  model_->prepare(context_, options_.batch_size, options_.sequence_length, Mode::train);
+  if (context_.activations() == DType::bf16) model_->parameters().copy_to_bf16(context_);
 }
 
 int64_t Trainer::tokens_per_step() const {
   return options_.batch_size * options_.sequence_length * options_.accumulate;
 }
 
-StepResult Trainer::step() {
-  const int64_t micro_steps = options_.accumulate;
-  const auto batch_number = [&](int64_t micro_step) {
-    return (state_.step * micro_steps + micro_step) * communicator_.size + communicator_.rank;
-  };
-  // The mean is over all targets of the update, so they are counted first; a batch is cheap to
-  // read.
-  int64_t targets = 0;
-  for (int64_t i = 0; i < micro_steps; ++i) {
-    targets += count_targets(data_.shuffled(batch_number(i)));
-  }
-  const float scale = targets ? 1.0f / static_cast<float>(targets) : 0.0f;
+Context Trainer::decoding_context() const {
+  Context context = context_;
+  context.workspace = {};
+  if (context.device == Device::cpu) context.precision = Precision::fp32;
+  return context;
+}
 
-  model_->parameters().zero_gradients(context_);
-  Loss loss;
-  for (int64_t i = 0; i < micro_steps; ++i) {
-    const Loss part = model_->loss_and_gradients(context_, data_.shuffled(batch_number(i)), scale);
-    loss.sum += part.sum;
-    loss.count += part.count;
+int64_t Trainer::batch_number(int64_t step, int64_t micro_step) const {
+  return (step * options_.accumulate + micro_step) * communicator_.size + communicator_.rank;
+}
+
+// The mean is over all targets of the update, so they are counted first; a batch is cheap to read.
+int64_t Trainer::count_targets(int64_t step) {
+  int64_t targets = 0;
+  for (int64_t i = 0; i < options_.accumulate; ++i) {
+    targets += targets_of(data_.shuffled(batch_number(step, i)));
   }
-  state_.learning_rate = static_cast<float>(options_.schedule.at(state_.step));
-  state_.not_finite = !std::isfinite(loss.sum);
-  optimizer_.measure_gradients(context_, state_);
-  optimizer_.update(context_, state_);
+  return targets;
+}
+
+// Reads the batches of a step into the host's entries, of which neighbouring steps use different
+// ones: the next step's are read while a GPU computes.
+void Trainer::stage(int64_t step) {
+  if (staged_step_ == step) return;
+  staged_step_ = -1;
+  staged_targets_ = 0;
+  for (int64_t i = 0; i < options_.accumulate; ++i) {
+    const Batch batch = data_.shuffled(batch_number(step, i));
+    staged_targets_ += targets_of(batch);
+    feed_->fill(step % 2 * options_.accumulate + i, batch);
+  }
+  staged_step_ = step;
+}
+
+// All that a step computes; on a GPU it is only enqueued.
+void Trainer::run_update(StepState* state) {
+  model_->parameters().zero_gradients(context_);
+  for (int64_t i = 0; i < options_.accumulate; ++i) {
+    const Batch batch = feed_ ? feed_->batch(i) : data_.shuffled(batch_number(state_.step, i));
+    model_->loss_and_gradients(context_, batch, &state->loss_scale, &state->loss);
+  }
+  optimizer_.measure_gradients(context_, state);
+  optimizer_.update(context_, state);
+}
+
+StepResult Trainer::step() {
+  model_->parameters().refresh(context_);
+  if (feed_) stage(state_.step);
+  const int64_t targets = feed_ ? staged_targets_ : count_targets(state_.step);
+  state_ = {.step = state_.step,
+            .learning_rate = static_cast<float>(options_.schedule.at(state_.step)),
+            .loss_scale = targets ? 1.0f / static_cast<float>(targets) : 0.0f};
+  optimizer_.correct_bias(state_);
+  if (feed_) {
+    auto* host = &reinterpret_cast<OnDevice*>(host_memory_.get())->state;
+    auto* device = &reinterpret_cast<OnDevice*>(device_memory_.get())->state;
+    *host = state_;
+    for (int64_t i = 0; i < options_.accumulate; ++i) {
+      feed_->send(context_, state_.step % 2 * options_.accumulate + i, i);
+    }
+    copy(context_, device, host, sizeof(StepState));
+    step_graph_.run(context_, [&] { run_update(device); });
+    copy(context_, host, device, sizeof(StepState));
+    stage(state_.step + 1);
+    synchronize(context_);
+    state_ = *host;
+  } else {
+    run_update(&state_);
+  }
   if (state_.not_finite) {
-    const bool loss_finite = std::isfinite(loss.sum);
+    const bool loss_finite = std::isfinite(state_.loss.sum);
     throw DivergedError(message("diverged at step ", state_.step, ": the ",
                                 loss_finite ? "gradient norm" : "loss", " is ",
-                                std::abs(loss_finite ? state_.gradient_norm : loss.mean()),
+                                std::abs(loss_finite ? state_.gradient_norm : state_.loss.mean()),
                                 "; the update was not made; try a lower learning rate, warm-up or "
                                 "gradient clipping"));
   }
-  const StepResult result = {state_.step, loss.mean(), state_.learning_rate, state_.gradient_norm};
+  const StepResult result = {state_.step, state_.loss.mean(), state_.learning_rate,
+                             state_.gradient_norm};
   ++state_.step;
   if (state_.step == 1) store_bands();
   return result;
@@ -125,18 +197,31 @@ void Trainer::store_bands() {
   table.store_bands();
   if (table.floats() == before) return;
   optimizer_.move_from(offsets);
-  model_->prepare(context_, options_.batch_size, options_.sequence_length, Mode::train);
+  prepare();
 }
 
 Loss Trainer::evaluate(DataLoader& data, int64_t max_batches) {
-  Loss total;
+  model_->parameters().refresh(context_);
   const int64_t batches = std::min(max_batches, data.batches());
-  for (int64_t i = 0; i < batches; ++i) {
-    const Loss loss = model_->loss(context_, data.sequential(i));
-    total.sum += loss.sum;
-    total.count += loss.count;
+  if (!feed_) {
+    Loss total;
+    for (int64_t i = 0; i < batches; ++i) model_->loss(context_, data.sequential(i), &total);
+    return total;
   }
-  return total;
+  auto* host = &reinterpret_cast<OnDevice*>(host_memory_.get())->evaluation;
+  auto* total = &reinterpret_cast<OnDevice*>(device_memory_.get())->evaluation;
+  zero(context_, total, sizeof(Loss));
+  for (int64_t i = 0; i < batches; ++i) {
+    const int64_t entry = i % kEvaluationEntries;
+    if (i > 0 && entry == 0) synchronize(context_);
+    evaluation_feed_->fill(entry, data.sequential(i));
+    evaluation_feed_->send(context_, entry, 0);
+    evaluation_graph_.run(context_,
+                          [&] { model_->loss(context_, evaluation_feed_->batch(0), total); });
+  }
+  copy(context_, host, total, sizeof(Loss));
+  synchronize(context_);
+  return *host;
 }
 
 void Trainer::save(const std::string& path, int64_t init_seed) {

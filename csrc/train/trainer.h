@@ -3,15 +3,18 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "core/communicator.h"
+#include "core/device.h"
 #include "core/json_value.h"
 #include "formats/training_state.h"
 #include "models/model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "train/batch_feed.h"
 #include "train/changes.h"
 #include "train/data_loader.h"
 
@@ -39,6 +42,7 @@ struct TrainerOptions {
   Precision precision = Precision::fp32;  // of the operands of products; sums and weights are fp32
   uint32_t data_seed = 42;
   int threads = 1;
+  Device device = Device::cpu;
   JsonValue::Object model{};  // the model in words, for the record in its states
 };
 
@@ -59,7 +63,8 @@ class Trainer {
   // Throws UsageError, naming what would fit, when the needs exceed `available` bytes.
   static void check_memory(Model& model, const TrainerOptions& options, int64_t available);
 
-  // The model's parameters are allocated, with gradients, and hold the initial weights.
+  // The model's parameters are allocated on the options' device, with gradients, and hold the
+  // initial weights.
   Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
           const std::string& train_data);
 
@@ -90,12 +95,23 @@ class Trainer {
   Model& model() { return *model_; }
   const TrainerOptions& options() const { return options_; }
   const AdamW& optimizer() const { return optimizer_; }
-  const Context& context() const { return context_; }
+  // What generate() runs in: on the CPU decoding reads fp32 weights whatever the precision.
+  Context decoding_context() const;
   const DataLoader& data() const { return data_; }
   int64_t steps_done() const { return state_.step; }
   int64_t tokens_per_step() const;
 
  private:
+  struct OnDevice {
+    StepState state;
+    Loss evaluation;
+  };
+
+  void prepare();
+  int64_t batch_number(int64_t step, int64_t micro_step) const;
+  int64_t count_targets(int64_t step);
+  void stage(int64_t step);
+  void run_update(StepState* state);
   void require_finite_weights() const;
   void store_bands();
   JsonValue::Object loader_position();
@@ -103,10 +119,18 @@ class Trainer {
   std::unique_ptr<Model> model_;
   TrainerOptions options_;
   Communicator communicator_;
+  Stream stream_;
   Context context_;
   DataLoader data_;
   AdamW optimizer_;
   StepState state_;
+
+  // On a GPU only: the batches of an update and of an evaluation on their way there, what a step
+  // writes there and its copy on the host, and the recordings.
+  std::optional<BatchFeed> feed_, evaluation_feed_;
+  int64_t staged_step_ = -1, staged_targets_ = 0;
+  Memory device_memory_, host_memory_;
+  Graph step_graph_, evaluation_graph_;
 };
 
 }  // namespace pyllmc

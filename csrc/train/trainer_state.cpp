@@ -4,9 +4,8 @@
 #include <cmath>
 
 #include "core/build.h"
-#include "core/gemm.h"
-#include "core/panels.h"
 #include "formats/crc32.h"
+#include "train/machine.h"
 #include "train/trainer.h"
 
 namespace pyllmc {
@@ -40,15 +39,10 @@ void require_same_parameters(const StateReader& state, const ParameterTable& tab
   }
 }
 
-// What the bits of a product depend on besides its shape and precision.
-std::string kernel_set() {
-  return message(instruction_set(), " ", PanelEngine::get(Precision::fp32).name(), " ",
-                 PanelEngine::get(Precision::bf16).name());
-}
-
 }  // namespace
 
 JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenShards& data) {
+  const Machine machine = machine_of(o.device, o.precision);
   JsonValue::Object all = o.model;
   const JsonValue::Object own = {
       {"batch_size", o.batch_size},
@@ -69,9 +63,9 @@ JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenSha
       {"data_seed", static_cast<int64_t>(o.data_seed)},
       {"train_fingerprint", hex_text(data.fingerprint())},
       {"train_tokens", data.total_tokens()},
-      {"gemm", gemm_library().name},
-      {"gemm_core", gemm_library().core},
-      {"instruction_set", kernel_set()},
+      {"gemm", machine.gemm},
+      {"gemm_core", machine.gemm_core},
+      {"instruction_set", machine.set},
       {"build", build_id()}};
   all.insert(all.end(), own.begin(), own.end());
   return all;
@@ -88,12 +82,13 @@ JsonValue::Object Trainer::loader_position() {
 }
 
 void Trainer::require_finite_weights() const {
-  for (const Parameter& p : model_->parameters().entries()) {
-    const float* values = p.value.data();
-    if (p.count() == 0 ||
-        std::all_of(values, values + p.value.numel(), [](float x) { return std::isfinite(x); })) {
-      continue;
-    }
+  const ParameterTable& table = model_->parameters();
+  std::vector<float> logical;
+  for (const Parameter& p : table.entries()) {
+    if (p.count() == 0) continue;
+    logical.resize(static_cast<size_t>(p.numel()));
+    table.read(p, p.value.data(), logical.data());
+    if (std::ranges::all_of(logical, [](float x) { return std::isfinite(x); })) continue;
     throw DivergedError(message("diverged at step ", state_.step, ": ", p.name,
                                 " has a weight that is not finite; these weights were not saved; "
                                 "try a lower learning rate, warm-up or gradient clipping"));
@@ -109,7 +104,7 @@ std::string Trainer::save_state(const std::string& root, JsonValue::Object run) 
     for (const Parameter& p : model_->parameters().entries()) {
       if (p.count() == 0) continue;
       logical.resize(static_cast<size_t>(p.numel()));
-      p.unpack(stored(p), logical.data());
+      model_->parameters().read(p, stored(p), logical.data());
       writer.write(logical);
     }
   };
@@ -145,7 +140,7 @@ void Trainer::resume(const StateReader& state, const Changes& changes) {
       if (p.count() == 0) continue;
       logical.resize(static_cast<size_t>(p.numel()));
       state.read(tensor, logical.data(), p.numel(), at);
-      p.pack(logical.data(), stored(p));
+      model_->parameters().write(p, logical.data(), stored(p));
       at += p.numel();
     }
     if (at != state.count(tensor)) {

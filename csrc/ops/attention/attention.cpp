@@ -18,7 +18,9 @@ void attention_forward(const Context& context, const AttentionForward& args) {
   require_heads(C, NH);
   require_shape("attention", "qkv", args.qkv, {B, T, 3 * C});
   require_shape("attention", "log_sum_exp", args.log_sum_exp, {B, NH, T});
-  select_kernels(context, attention_cpu, "attention").forward(context, args);
+  require_type("attention", "qkv", args.qkv, context.activations());
+  require_type("attention", "out", args.out, context.activations());
+  dispatch(context, attention_cpu, "attention", &AttentionKernels::forward, args);
 }
 
 void attention_backward(const Context& context, const AttentionBackward& args) {
@@ -29,16 +31,30 @@ void attention_backward(const Context& context, const AttentionBackward& args) {
   require_shape("attention", "qkv", args.qkv, {B, T, 3 * C});
   require_shape("attention", "dqkv", args.dqkv, {B, T, 3 * C});
   require_shape("attention", "log_sum_exp", args.log_sum_exp, {B, NH, T});
-  select_kernels(context, attention_cpu, "attention").backward(context, args);
+  for (const ConstTensor& tensor : {args.dout, args.out, args.qkv, ConstTensor(args.dqkv)}) {
+    require_type("attention", "an activation", tensor, context.activations());
+  }
+  dispatch(context, attention_cpu, "attention", &AttentionKernels::backward, args);
 }
 
 void attention_decode(const Context& context, const AttentionDecode& args) {
-  const int64_t positions = args.keys.dim(0), C = args.out.dim(1);
+  const int64_t capacity = args.keys.dim(0), C = args.out.dim(1);
   require_heads(C, args.heads);
   require_shape("attention", "qkv", args.qkv, {1, 3 * C});
-  require_shape("attention", "keys", args.keys, {positions, C});
-  require_shape("attention", "values", args.values, {positions, C});
-  select_kernels(context, attention_cpu, "attention").decode(context, args);
+  require_shape("attention", "keys", args.keys, {capacity, C});
+  require_shape("attention", "values", args.values, {capacity, C});
+  for (const ConstTensor& tensor :
+       {args.qkv, ConstTensor(args.keys), ConstTensor(args.values), ConstTensor(args.out)}) {
+    require_type("attention", "an activation", tensor, context.activations());
+  }
+  dispatch(context, attention_cpu, "attention", &AttentionKernels::decode, args);
+}
+
+int64_t attention_workspace(const Context& context, int64_t B, int64_t T, int64_t channels,
+                            int64_t heads) {
+  require_heads(channels, heads);
+  return select_kernels(context, attention_cpu, "attention")
+      .workspace(context, B, T, channels, heads);
 }
 
 }  // namespace pyllmc

@@ -61,13 +61,21 @@ PYLLMC_SIMD float dot(const float* a, const float* b, int64_t n) {
 
 float head_scale(int64_t head_size) { return 1.0f / std::sqrt(static_cast<float>(head_size)); }
 
+int64_t scratch_floats(const Context& context, int64_t positions, int64_t heads) {
+  return std::max(context.threads * 2 * kQueries * positions, heads * positions);
+}
+
+int64_t workspace(const Context& context, int64_t, int64_t T, int64_t, int64_t heads) {
+  return scratch_floats(context, T, heads);
+}
+
 // A block of queries sees the keys up to its own last one: what lies above the diagonal is skipped
 // by whole blocks and zeroed inside the last one.
 void forward(const Context& context, const AttentionForward& a) {
   const int64_t B = a.out.dim(0), T = a.out.dim(1), C = a.out.dim(2);
   const int64_t NH = a.log_sum_exp.dim(1), hs = C / NH, C3 = 3 * C;
   const float scale = head_scale(hs);
-  float* workspace = context.scratch("attention", attention_workspace(context, T, NH));
+  float* workspace = context.scratch("attention", scratch_floats(context, T, NH));
   parallel_for(context.threads, B * NH, [&](int64_t item, int thread) {
     const int64_t b = item / NH, h = item % NH;
     const float* q = a.qkv.data() + b * T * C3 + h * hs;
@@ -92,7 +100,7 @@ void backward(const Context& context, const AttentionBackward& a) {
   const int64_t B = a.out.dim(0), T = a.out.dim(1), C = a.out.dim(2);
   const int64_t NH = a.log_sum_exp.dim(1), hs = C / NH, C3 = 3 * C;
   const float scale = head_scale(hs);
-  float* workspace = context.scratch("attention", attention_workspace(context, T, NH));
+  float* workspace = context.scratch("attention", scratch_floats(context, T, NH));
   parallel_for(context.threads, B * NH, [&](int64_t item, int thread) {
     const int64_t b = item / NH, h = item % NH;
     const float* q = a.qkv.data() + b * T * C3 + h * hs;
@@ -158,8 +166,10 @@ PYLLMC_SIMD void decode_head(const float* q, const float* keys, const float* val
 }
 
 void decode(const Context& context, const AttentionDecode& a) {
-  const int64_t positions = a.keys.dim(0), C = a.out.dim(1), hs = C / a.heads;
-  float* workspace = context.scratch("attention", attention_workspace(context, positions, a.heads));
+  const int64_t positions = *a.position + 1, C = a.out.dim(1), hs = C / a.heads;
+  float* workspace = context.scratch("attention", scratch_floats(context, positions, a.heads));
+  std::copy_n(a.qkv.data() + C, C, a.keys.data() + *a.position * C);
+  std::copy_n(a.qkv.data() + 2 * C, C, a.values.data() + *a.position * C);
   parallel_for(context.threads, a.heads, [&](int64_t h, int) {
     const int64_t at = h * hs;
     decode_head(a.qkv.data() + at, a.keys.data() + at, a.values.data() + at, C, positions, hs,
@@ -169,10 +179,6 @@ void decode(const Context& context, const AttentionDecode& a) {
 
 }  // namespace
 
-const AttentionKernels attention_cpu = {forward, backward, decode};
-
-int64_t attention_workspace(const Context& context, int64_t positions, int64_t heads) {
-  return std::max(context.threads * 2 * kQueries * positions, heads * positions);
-}
+const AttentionKernels attention_cpu = {forward, backward, decode, workspace};
 
 }  // namespace pyllmc

@@ -9,31 +9,30 @@
 #pragma once
 
 #include "core/context.h"
+#include "core/loss.h"
 
 namespace pyllmc {
 
-struct Loss {
-  double sum = 0;
-  int64_t count = 0;  // targets that were not ignored
-  double mean() const { return count ? sum / static_cast<double>(count) : 0; }
-};
-
 struct ClassifierArgs {
-  ConstTensor x;    // (M, C)
-  ConstTensor wte;  // (Vp, C)
-  Tokens targets;   // (M), negative = ignored
-  int64_t vocab;    // V <= Vp: padded rows get no probability and no gradient
-  float scale = 1;  // of the gradients
-  Tensor dx{};      // (M, C), overwritten; null for the loss alone
-  Tensor dwte{};    // (Vp, C), accumulated; null for the loss alone
+  ConstTensor x;                        // (M, C), of the activations() type
+  ConstTensor wte;                      // (Vp, C)
+  Tokens targets;                       // (M), negative = ignored
+  int64_t vocab;                        // V <= Vp: padded rows get no probability and no gradient
+  Loss* loss;                           // accumulated; in the device's memory
+  const float* scale = nullptr;         // of the gradients; in the device's memory
+  Tensor dx{};                          // (M, C), of x's type, overwritten; null for the loss alone
+  Tensor dwte{};                        // (Vp, C), accumulated; null for the loss alone
+  TensorOf<const uint16_t> wte_bf16{};  // (Vp, C): a GPU's operand in bf16
 };
 
 struct ClassifierKernels {
-  Loss (*run)(const Context&, const ClassifierArgs&);
+  void (*run)(const Context&, const ClassifierArgs&);
+  int64_t (*workspace)(const Context&, int64_t tokens, int64_t channels, int64_t vocab,
+                       bool gradients);
 };
 extern const ClassifierKernels classifier_cpu;
 
-Loss classifier(const Context& context, const ClassifierArgs& args);
+void classifier(const Context& context, const ClassifierArgs& args);
 // Floats of workspace for M tokens; gradients need more than the loss alone.
 int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
                              int64_t vocab, bool gradients);

@@ -130,6 +130,13 @@ PYLLMC_SIMD void add(float* out, const float* values, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] += values[i];
 }
 
+int64_t workspace(const Context& context, int64_t tokens, int64_t channels, int64_t vocab,
+                  bool gradients) {
+  return Scratch(nullptr, PanelEngine::get(context.precision), Cut(tokens, vocab), channels,
+                 gradients, context.threads)
+      .floats;
+}
+
 class Classifier {
  public:
   Classifier(const Context& context, const ClassifierArgs& args)
@@ -139,13 +146,13 @@ class Classifier {
         C_(args.x.dim(1)),
         gradients_(static_cast<bool>(args.dx)),
         cut_(args.x.dim(0), args.vocab),
-        s_(context.scratch("classifier", classifier_workspace(context, args.x.dim(0), C_,
-                                                              args.vocab, gradients_)),
+        s_(context.scratch("classifier",
+                           workspace(context, args.x.dim(0), C_, args.vocab, gradients_)),
            engine_, cut_, C_, gradients_, context.threads) {}
 
-  Loss run() {
+  void run() {
     parallel_for(context_.threads, cut_.tiles, [&](int64_t tile, int) { pack_wte(tile); });
-    Loss total;
+    Loss total;  // of all chunks, added to the caller's once
     const int64_t tokens = a_.x.dim(0);
     for (begin_ = 0; begin_ < tokens; begin_ += cut_.chunk) {
       rows_ = std::min(cut_.chunk, tokens - begin_);
@@ -166,11 +173,11 @@ class Classifier {
         rows_backward(block * kRows, std::min(rows_, (block + 1) * kRows));
       });
     }
-    if (gradients_) {
-      parallel_for(context_.threads, cut_.tiles,
-                   [&](int64_t tile, int thread) { add_dwte(tile, thread); });
-    }
-    return total;
+    a_.loss->sum += total.sum;
+    a_.loss->count += total.count;
+    if (!gradients_) return;
+    parallel_for(context_.threads, cut_.tiles,
+                 [&](int64_t tile, int thread) { add_dwte(tile, thread); });
   }
 
  private:
@@ -241,17 +248,18 @@ class Classifier {
   // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dx and dwte.
   void tile_backward(int64_t tile, int64_t group, int thread) const {
     const int64_t first = tile * kTileVocab, cols = columns(tile), block = s_.logits_block;
+    const float scale = *a_.scale;
     float* g = tile_logits(tile);
     float* factors = s_.own + thread * s_.own_floats;
     for (int64_t r = 0; r < rows_; ++r) {
       const bool ignored = a_.targets.data()[begin_ + r] < 0;
       const float part = s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r];
-      factors[r] = ignored ? 0.0f : a_.scale * std::exp(part);
+      factors[r] = ignored ? 0.0f : scale * std::exp(part);
     }
     multiply(g, block, rows_, cols, factors);
     for (int64_t r = 0; r < rows_; ++r) {
       const int64_t label = a_.targets.data()[begin_ + r] - first;
-      if (label >= 0 && label < cols) *entry(g, r, label) -= a_.scale;
+      if (label >= 0 && label < cols) *entry(g, r, label) -= scale;
     }
     const PanelEngine::Tile& wide = engine_.wide();
     const bool fp32 = context_.precision == Precision::fp32;
@@ -323,19 +331,10 @@ class Classifier {
   int64_t begin_ = 0, rows_ = 0;  // the chunk
 };
 
-Loss run(const Context& context, const ClassifierArgs& args) {
-  return Classifier(context, args).run();
-}
+void run(const Context& context, const ClassifierArgs& args) { Classifier(context, args).run(); }
 
 }  // namespace
 
-const ClassifierKernels classifier_cpu = {run};
-
-int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
-                             int64_t vocab, bool gradients) {
-  return Scratch(nullptr, PanelEngine::get(context.precision), Cut(tokens, vocab), channels,
-                 gradients, context.threads)
-      .floats;
-}
+const ClassifierKernels classifier_cpu = {run, workspace};
 
 }  // namespace pyllmc

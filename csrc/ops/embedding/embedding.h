@@ -10,18 +10,19 @@
 namespace pyllmc {
 
 struct EmbeddingForward {
-  Tokens tokens;    // (B, T)
-  ConstTensor wte;  // (Vp, C)
-  ConstTensor wpe;  // (maxT, C)
-  Tensor x;         // (B, T, C)
-  int64_t first_position = 0;
+  Tokens tokens;                            // (B, T)
+  ConstTensor wte;                          // (Vp, C)
+  ConstTensor wpe;                          // (maxT, C)
+  Tensor x;                                 // (B, T, C), fp32
+  const int32_t* first_position = nullptr;  // t0, in the device's memory; null = 0
 };
 
 struct EmbeddingBackward {
   Tokens tokens;   // (B, T)
-  ConstTensor dx;  // (B, T, C)
+  ConstTensor dx;  // (B, T, C), fp32
   Tensor dwte;     // (Vp, C), accumulated
   Tensor dwpe;     // (maxT, C), accumulated
+  Tokens order{};  // (B T): the places b T + t by token, equal ones in order; a GPU needs it
 };
 
 struct EmbeddingKernels {
@@ -32,5 +33,7 @@ extern const EmbeddingKernels embedding_cpu;
 
 void embedding_forward(const Context& context, const EmbeddingForward& args);
 void embedding_backward(const Context& context, const EmbeddingBackward& args);
+// Writes EmbeddingBackward::order for n tokens of [0, vocab), all in the host's memory.
+void order_by_token(const int32_t* tokens, int64_t n, int64_t vocab, int32_t* order);
 
 }  // namespace pyllmc

@@ -6,10 +6,11 @@ namespace {
 
 void forward(const Context& context, const EmbeddingForward& a) {
   const int64_t B = a.tokens.dim(0), T = a.tokens.dim(1), C = a.wte.dim(1);
+  const int64_t first_position = a.first_position ? *a.first_position : 0;
   parallel_for(context.threads, ceil_div(B * T, 64), [&](int64_t block, int) {
     for (int64_t row = block * 64; row < std::min(B * T, block * 64 + 64); ++row) {
       const float* token = a.wte.data() + a.tokens.data()[row] * C;
-      const float* position = a.wpe.data() + (a.first_position + row % T) * C;
+      const float* position = a.wpe.data() + (first_position + row % T) * C;
       float* x = a.x.data() + row * C;
       for (int64_t c = 0; c < C; ++c) x[c] = token[c] + position[c];
     }

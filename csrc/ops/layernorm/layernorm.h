@@ -2,7 +2,8 @@
 // variance without Bessel's correction, rstd = 1 / sqrt(variance + 1e-5).
 //
 // Rows = B T. Backward needs x, mean and rstd; it adds to dx (the residual stream's gradient is
-// already there), dweight and dbias. Sums over rows go by blocks of fixed size, in order.
+// already there), dweight and dbias. Sums over rows go by blocks of fixed size, in order. y and dy
+// are of the context's activations() type, the rest is fp32.
 #pragma once
 
 #include "core/context.h"
@@ -24,17 +25,19 @@ struct LayerNormBackward {
   ConstTensor mean, rstd;  // (rows)
   Tensor dx;               // (rows, C), accumulated
   Tensor dweight, dbias;   // (C), accumulated
+  Tensor dx_copy{};        // (rows, C) of the activations() type, or null: the new dx once more
 };
 
 struct LayerNormKernels {
   void (*forward)(const Context&, const LayerNormForward&);
   void (*backward)(const Context&, const LayerNormBackward&);
+  int64_t (*workspace)(const Context&, int64_t rows, int64_t channels);
 };
 extern const LayerNormKernels layernorm_cpu;
 
 void layernorm_forward(const Context& context, const LayerNormForward& args);
 void layernorm_backward(const Context& context, const LayerNormBackward& args);
 // Floats of workspace that backward needs.
-int64_t layernorm_workspace(int64_t rows, int64_t channels);
+int64_t layernorm_workspace(const Context& context, int64_t rows, int64_t channels);
 
 }  // namespace pyllmc

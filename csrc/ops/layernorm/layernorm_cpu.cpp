@@ -79,9 +79,13 @@ void forward(const Context& context, const LayerNormForward& a) {
   });
 }
 
+int64_t workspace(const Context&, int64_t rows, int64_t channels) {
+  return ceil_div(rows, kRowBlock) * 2 * channels;
+}
+
 void backward(const Context& context, const LayerNormBackward& a) {
   const int64_t rows = a.x.dim(0), C = a.x.dim(1), blocks = ceil_div(rows, kRowBlock);
-  float* partial = context.scratch("layernorm", layernorm_workspace(rows, C));
+  float* partial = context.scratch("layernorm", workspace(context, rows, C));
   parallel_for(context.threads, blocks, [&](int64_t block, int) {
     backward_rows(a, block * kRowBlock, std::min(rows, (block + 1) * kRowBlock),
                   partial + block * 2 * C);
@@ -95,10 +99,6 @@ void backward(const Context& context, const LayerNormBackward& a) {
 
 }  // namespace
 
-const LayerNormKernels layernorm_cpu = {forward, backward};
-
-int64_t layernorm_workspace(int64_t rows, int64_t channels) {
-  return ceil_div(rows, kRowBlock) * 2 * channels;
-}
+const LayerNormKernels layernorm_cpu = {forward, backward, workspace};
 
 }  // namespace pyllmc

@@ -130,6 +130,34 @@ int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engin
          context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
 }
 
+// What dw needs: x^T packed by chunks of rows, and for each thread a piece of dy and of dw^T.
+struct WeightCut {
+  int64_t block, chunks, x_chunk_units;
+  WeightCut(const PanelEngine& engine, int64_t M, int64_t K, int64_t N)
+      : block(output_block(N)),
+        chunks(ceil_div(M, kChunkRows)),
+        x_chunk_units(engine.a_units(K, kChunkRows)) {}
+  int64_t dy_units(const PanelEngine& engine) const {
+    return engine.b_units(kChunkRows, block, engine.wide());
+  }
+  int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
+    return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
+           Scratch::round(K * kTurnedRows);
+  }
+};
+
+int64_t workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
+                  const BandLayout* band, bool) {
+  if (band) return band_workspace(context, M, *band, gradients);
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
+  if (!gradients) return floats;
+  const WeightCut cut(engine, M, K, N);
+  floats = std::max(floats, multiply_rows_workspace(context, engine, N, K));
+  return std::max(floats, Scratch::round(cut.chunks * cut.x_chunk_units) +
+                              context.threads * cut.thread_floats(engine, K));
+}
+
 void forward(const Context& context, const LinearForward& a) {
   if (a.band) return band_forward(context, a);
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
@@ -143,7 +171,7 @@ void forward(const Context& context, const LinearForward& a) {
     return;
   }
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context, linear_workspace(context, M, K, N, false));
+  Scratch scratch(context, workspace(context, M, K, N, false, nullptr, false));
   const PanelEngine::Tile& tile = engine.wide();
   Unit* b = scratch.take<Unit>(engine.b_units(K, N, tile));
   parallel_for(context.threads, ceil_div(N, tile.cols), [&](int64_t panel, int) {
@@ -174,29 +202,13 @@ void backward_input(const Context& context, const LinearBackward& a) {
                 });
 }
 
-// What dw needs: x^T packed by chunks of rows, and for each thread a piece of dy and of dw^T.
-struct WeightCut {
-  int64_t block, chunks, x_chunk_units;
-  WeightCut(const PanelEngine& engine, int64_t M, int64_t K, int64_t N)
-      : block(output_block(N)),
-        chunks(ceil_div(M, kChunkRows)),
-        x_chunk_units(engine.a_units(K, kChunkRows)) {}
-  int64_t dy_units(const PanelEngine& engine) const {
-    return engine.b_units(kChunkRows, block, engine.wide());
-  }
-  int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
-    return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
-           Scratch::round(K * kTurnedRows);
-  }
-};
-
 // dw^T (K, outputs) = x^T dy. A work item owns a block of outputs: their rows of dw and their part
 // of db, summed over all of M in order.
 void backward_weight(const Context& context, const LinearBackward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const WeightCut cut(engine, M, K, N);
-  Scratch scratch(context, linear_workspace(context, M, K, N, true));
+  Scratch scratch(context, workspace(context, M, K, N, true, nullptr, false));
   Unit* x = scratch.take<Unit>(cut.chunks * cut.x_chunk_units);
   float* own = scratch.take<float>(context.threads * cut.thread_floats(engine, K));
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
@@ -244,18 +256,6 @@ void backward(const Context& context, const LinearBackward& a) {
 
 }  // namespace
 
-const LinearKernels linear_cpu = {forward, backward};
-
-int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
-                         const BandLayout* band) {
-  if (band) return band_workspace(context, M, *band, gradients);
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
-  if (!gradients) return floats;
-  const WeightCut cut(engine, M, K, N);
-  floats = std::max(floats, multiply_rows_workspace(context, engine, N, K));
-  return std::max(floats, Scratch::round(cut.chunks * cut.x_chunk_units) +
-                              context.threads * cut.thread_floats(engine, K));
-}
+const LinearKernels linear_cpu = {forward, backward, workspace};
 
 }  // namespace pyllmc
