@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pyllmc.errors import UsageError
 from pyllmc.experiments.board import Board
@@ -57,6 +58,20 @@ class Options:
     def slots(self) -> list[Slot]:
         """The local pool's. Raises DeviceError when a GPU that was asked for is not there."""
         return make_slots(self.gpus, self.jobs, self.jobs_per_gpu)
+
+
+class Beside(Protocol):
+    """What runs beside a matrix and must not disturb it: nothing here raises. Sentences are for
+    whoever watches."""
+
+    def start(self) -> None:
+        """Called when all inputs are there and the first run is about to start."""
+
+    def poll(self) -> list[str]:
+        """What went wrong since the last call."""
+
+    def close(self) -> list[str]:
+        """Ends it after the last run; the same as `poll`."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,11 @@ def make_engine(matrix: Matrix, options: Options) -> Engine:
 
 
 def run_matrix(
-    matrix: Matrix, cells: Sequence[Cell], options: Options, engine: Engine | None = None
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    options: Options,
+    engine: Engine | None = None,
+    beside: Beside | None = None,
 ) -> Outcome:
     """Runs what is not finished among `cells`; one that fails stops no other. Two runners on one
     folder share the cells: each is run by whoever claims it first.
@@ -154,7 +173,13 @@ def run_matrix(
                 if step.action == BUSY:
                     display.say(f"{step.cell.name}: left alone, {step.reason}")
             jobs = [_job(matrix, step, options) for step in steps if step.action == RUN]
-            _work(engine, jobs, board, display, stop, options.fail_fast)
+            if beside is not None:
+                beside.start()
+            try:
+                _work(engine, jobs, board, display, stop, options.fail_fast, beside)
+            finally:
+                for sentence in beside.close() if beside is not None else ():
+                    display.say(sentence)
     finally:
         engine.close()
     for row in board.rows.values():
@@ -227,6 +252,7 @@ def _work(
     display: Display,
     stop: StopRequests,
     fail_fast: bool,
+    beside: Beside | None,
 ) -> None:
     active, waiting, answered = {job.name for job in jobs}, {job.name for job in jobs}, 0
     for job in jobs:
@@ -254,6 +280,8 @@ def _work(
                 board.stopping = True
         if board.stopping:
             active -= waiting
+        for sentence in beside.poll() if beside is not None else ():
+            display.say(sentence)
         display.refresh()
         if active:
             time.sleep(_POLL_SECONDS)
