@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pyllmc.errors import FormatError, UsageError
+
 
 @dataclass(frozen=True)
 class MlpWeight:
@@ -58,7 +60,7 @@ def band_share(weight: np.ndarray, mask: np.ndarray) -> float:
 def inspect_checkpoint(path: Path) -> Inspection:
     """Read a model file and compare its MLP weights with the patterns that its header records.
 
-    Raises FormatError when the file is of neither kind.
+    Raises FormatError when the file is of neither kind, or its pattern cannot be.
     """
     from pyllmc import _core
 
@@ -69,7 +71,8 @@ def inspect_checkpoint(path: Path) -> Inspection:
     warnings: list[str] = []
     for name, tensor in (("fc1", "fcw"), ("fc2", "fcprojw")):
         own = [
-            _weight(header, tensors, layer, name, tensor) for layer in range(len(tensors[tensor]))
+            _weight(path, header, tensors, layer, name, tensor)
+            for layer in range(len(tensors[tensor]))
         ]
         warnings += _warnings(name, own, header)
         weights += own
@@ -86,7 +89,12 @@ def inspect_checkpoint(path: Path) -> Inspection:
 
 
 def _weight(
-    header: dict[str, Any], tensors: dict[str, np.ndarray], layer: int, name: str, tensor: str
+    path: Path,
+    header: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+    layer: int,
+    name: str,
+    tensor: str,
 ) -> MlpWeight:
     from pyllmc import _core
 
@@ -96,15 +104,18 @@ def _weight(
         size = weight.size + inner.size
         filled = int(np.count_nonzero(weight)) + int(np.count_nonzero(inner))
         return MlpWeight(layer, name, 0, size, size, filled, 1.0)
-    pattern = _core.Pattern.make(
-        header["pattern"],
-        *weight.shape,
-        "rows" if name == "fc1" else "cols",
-        bandwidth,
-        header["mask_seed"],
-        f"h.{layer}.",
-        f"h.{layer}.{tensor}",
-    )
+    try:
+        pattern = _core.Pattern.make(
+            header["pattern"],
+            *weight.shape,
+            "rows" if name == "fc1" else "cols",
+            bandwidth,
+            header["mask_seed"],
+            f"h.{layer}.",
+            f"h.{layer}.{tensor}",
+        )
+    except UsageError as error:
+        raise FormatError(f"{path} describes a model that cannot be: {error}") from error
     nonzero = int(np.count_nonzero(weight))
     inside = band_share(weight, pattern.mask())
     return MlpWeight(layer, name, bandwidth, pattern.kept, pattern.total, nonzero, inside)
