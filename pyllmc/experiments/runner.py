@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -70,8 +70,9 @@ class Beside(Protocol):
     def poll(self) -> list[str]:
         """What went wrong since the last call."""
 
-    def close(self) -> list[str]:
-        """Ends it after the last run; the same as `poll`."""
+    def close(self, hurry: Callable[[], bool]) -> Iterable[str]:
+        """Ends it after the last run, at once when `hurry` says so; the same as `poll`, and what
+        is waited for."""
 
 
 @dataclass(frozen=True)
@@ -178,15 +179,17 @@ def run_matrix(
             try:
                 _work(engine, jobs, board, display, stop, options.fail_fast, beside)
             finally:
-                for sentence in beside.close() if beside is not None else ():
-                    display.say(sentence)
+                stopped, asked = stop.first, stop.count
+                if beside is not None:
+                    for sentence in beside.close(lambda: stop.count > asked):
+                        display.say(sentence)
     finally:
         engine.close()
     for row in board.rows.values():
         if row.state == "busy":
             state = read_state(matrix.out / "cells" / row.name)
             row.state = state.effective if state else row.state
-    return Outcome(board, stop.first)
+    return Outcome(board, stopped)
 
 
 def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -20,6 +20,8 @@ _ERROR = "pyllmc: "
 _SOME_LEFT_OUT = 1
 # What a tracker may take for its last points before the runner goes without it.
 _LAST_SECONDS = 60.0
+_TOLD_SECONDS = 2.0
+_POLL_SECONDS = 0.05
 
 
 @dataclass
@@ -63,31 +65,40 @@ class Followers:
         """What went wrong since the last call, a sentence each."""
         return [sentence for one in self._all for sentence in self._news(one)]
 
-    def close(self) -> list[str]:
-        """Has the last points written; the same as `poll` about it."""
-        for one in self._all:
-            if one.process.poll() is None:
-                one.process.terminate()
-        end = time.monotonic() + _LAST_SECONDS
-        for one in self._all:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                one.process.wait(max(0.0, end - time.monotonic()))
-        sentences: list[str] = []
+    def close(self, hurry: Callable[[], bool]) -> Iterator[str]:
+        """Has the last points written, unless it takes too long or `hurry` says that nobody wants
+        to wait; the same as `poll` about it."""
+        for one in self._running():
+            one.process.terminate()
+        began = time.monotonic()
+        told = False
+        while (left := self._running()) and not hurry():
+            waited = time.monotonic() - began
+            if waited > _LAST_SECONDS:
+                break
+            if waited > _TOLD_SECONDS and not told:
+                told = True
+                names = ", ".join(one.name for one in left)
+                yield f"waiting until {names} got the last points; Ctrl-C goes on without"
+            time.sleep(_POLL_SECONDS)
         for one in self._all:
             if one.process.poll() is None:
                 one.process.kill()
                 one.process.wait()
-            sentences += self._news(one)
+            yield from self._news(one)
             one.errors.close()
-        return sentences
+
+    def _running(self) -> list[_Follower]:
+        return [one for one in self._all if one.process.poll() is None]
 
     def _news(self, one: _Follower) -> Iterable[str]:
         if one.over:
             return
         # Asked before the file is read: once the process has ended, the file is complete.
         code = one.process.poll()
-        one.errors.seek(one.read)
-        read = one.errors.read()
+        # Not by seeking: the process writes at the same position of the same open file.
+        written = os.fstat(one.errors.fileno()).st_size
+        read = os.pread(one.errors.fileno(), written - one.read, one.read)
         whole = read[: read.rfind(b"\n") + 1]
         one.read += len(whole)
         stopped = None

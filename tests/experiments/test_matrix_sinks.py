@@ -130,6 +130,20 @@ def test_tracker_that_dies_is_told_once_and_stops_nothing(tracked: Lab) -> None:
     assert "it ended with 9" in line
 
 
+def test_tracker_that_hangs_is_waited_for_until_ctrl_c(tracked: Lab) -> None:
+    tracked.monkeypatch.setenv("STAND_IN", json.dumps({"fc2_bw16": "hang"}))
+    with runner(tracked, *SINK) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "waiting until tensorboard got the last points" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+        assert process.wait(10) == 0  # every run is done
+    assert "--sink tensorboard gets nothing more" in rest
+    assert set(tracked.states().values()) == {"done"}
+
+
 def test_folder_of_something_else_is_told_and_stops_nothing(tracked: Lab) -> None:
     (tracked.root / "mine" / "tensorboard").mkdir(parents=True)
     (tracked.root / "mine" / "tensorboard" / "kept").touch()

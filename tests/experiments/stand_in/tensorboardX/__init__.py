@@ -1,10 +1,12 @@
 """A stand-in for tensorboardX: writes down what it is told, or fails as STAND_IN says.
 
-STAND_IN (JSON) maps a run to `raise` (when it is given a value) or `exit` (the process ends).
+STAND_IN (JSON) maps a run to what happens when it is given a value: `raise`, `exit` (the process
+ends) or `hang`.
 """
 
 import json
 import os
+import time
 from typing import Any
 
 
@@ -19,6 +21,8 @@ class SummaryWriter:
             raise RuntimeError(f"no room\nfor {name}")
         if fate == "exit":
             os._exit(9)
+        if fate == "hang":
+            time.sleep(600)
         self.tell("scalar", name, value, step)
 
     def add_text(self, name: str, text: str, step: int, walltime: float) -> None:
