@@ -30,6 +30,7 @@ class _Follower:
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
     read: int = 0
+    error: str | None = None  # its last words
     over: bool = False
 
 
@@ -101,21 +102,20 @@ class Followers:
         read = os.pread(one.errors.fileno(), written - one.read, one.read)
         whole = read[: read.rfind(b"\n") + 1]
         one.read += len(whole)
-        stopped = None
         for line in whole.decode("utf-8", "replace").splitlines():
             if line.startswith(WARNING):
                 yield f"--sink {one.name}: {line.removeprefix(WARNING)}"
             elif line.startswith(_ERROR):
-                stopped = line.removeprefix(_ERROR)
+                one.error = line.removeprefix(_ERROR)
         if code is None:
             return
         one.over = True
-        if stopped is None and code not in (0, _SOME_LEFT_OUT):
-            stopped = f"it ended with {code}"
-        if stopped is not None:
+        if one.error is None and code not in (0, _SOME_LEFT_OUT):
+            one.error = f"it ended with {code}"
+        if one.error is not None:
             yield (
                 f"--sink {one.name} gets nothing more, the runs go on and keep it all in their "
-                f"own files: {stopped}"
+                f"own files: {one.error}"
             )
 
 
