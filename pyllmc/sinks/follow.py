@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -60,13 +61,19 @@ class Follower:
         if files == self._seen.get(cell.name):
             return
         sent = self._memory.sent.get(cell.name)
-        run = load_run(
-            self._matrix, cell, sent.steps if sent else {}, sent.beginning if sent else None
-        )
+        steps, beginning = (sent.steps, sent.beginning) if sent else ({}, None)
+        try:
+            run = load_run(self._matrix, cell, steps, beginning)
+        except (PyllmcError, OSError):
+            if self._files(cell) != files:
+                return  # replaced while it was read: the next look will do
+            raise
         if run is None:
             return
         known = sent if sent is not None and sent.beginning == run.beginning else None
-        if run.points or (known is not None and known.status != run.status):
+        # A run that has only been claimed again may yet be begun anew.
+        ended = known is not None and not run.open and known.status != run.status
+        if run.points or ended:
             self._write(run, known, replaced=sent is not None and known is None)
         self._seen[cell.name] = files
 
@@ -75,9 +82,10 @@ class Follower:
         state = self._matrix.cell_dir(cell.run, cell.seed) / "state.json"
         found: list[object] = []
         for path in (log_file(self._matrix, cell), state):
-            if path is not None and path.exists():
-                facts = path.stat()
-                found += [facts.st_mtime_ns, facts.st_size, facts.st_ino]
+            with contextlib.suppress(FileNotFoundError):
+                if path is not None:
+                    facts = path.stat()
+                    found += [facts.st_mtime_ns, facts.st_size, facts.st_ino]
         return tuple(found)
 
     def _write(self, run: RunLog, known: Sent | None, *, replaced: bool) -> None:

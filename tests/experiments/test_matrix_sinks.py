@@ -12,8 +12,12 @@ from typing import Any
 import pytest
 from experiments.matrix_lab import CELLS, Lab, runner, running, wait_until
 
-from pyllmc.errors import UsageError
+from pyllmc.errors import FormatError, UsageError
+from pyllmc.experiments.matrix import load_matrix
+from pyllmc.sinks import follow
+from pyllmc.sinks.follow import Follower
 from pyllmc.sinks.memory import memory_of
+from pyllmc.sinks.sink import open_sink
 
 STAND_IN = Path(__file__).with_name("stand_in")
 SINK = ("--sink", "tensorboard")
@@ -64,6 +68,7 @@ def test_tracker_gets_every_value_once_and_the_states(tracked: Lab) -> None:
 
 def test_values_arrive_while_the_run_goes_on_and_a_resumed_one_doubles_none(tracked: Lab) -> None:
     tracked.plan(dense="slow")
+    tracked.edit("steps = 6", "steps = 40")  # eight seconds
     out = tracked.folder / "sinks" / "tensorboard"
     with runner(tracked, "--only", "dense", *SINK) as process:
         wait_until(lambda: (out / "told").exists() and "scalar" in (out / "told").read_text())
@@ -82,6 +87,7 @@ def test_values_arrive_while_the_run_goes_on_and_a_resumed_one_doubles_none(trac
 
 def test_killed_runner_leaves_nothing_that_the_next_one_would_double(tracked: Lab) -> None:
     tracked.plan(dense="slow")
+    tracked.edit("steps = 6", "steps = 40")  # eight seconds
     out = tracked.folder / "sinks" / "tensorboard"
     with runner(tracked, "--only", "dense", *SINK) as process:
         wait_until(lambda: (out / "told").exists() and "scalar" in (out / "told").read_text())
@@ -90,6 +96,31 @@ def test_killed_runner_leaves_nothing_that_the_next_one_would_double(tracked: La
     # Its follower ends by itself, and then the folder is free.
     wait_until(lambda: is_free(out, tracked.folder))
     assert tracked.run("--only", "dense", *SINK).exit_code == 0
+    assert losses(tracked, "dense") == Counter(logged(tracked, "dense"))
+
+
+def test_log_that_vanishes_while_it_is_read_is_looked_at_again(
+    tracked: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a run is begun anew at that moment."""
+    assert tracked.run("--only", "dense").exit_code == 0
+    log = tracked.folder / "logs" / "log_dense.jsonl"
+    whole = log.read_text()
+
+    def vanish(*_: object) -> None:
+        log.unlink()
+        monkeypatch.undo()
+        raise FormatError("there is no log_dense.jsonl")
+
+    warnings: list[str] = []
+    with memory_of(tracked.folder / "sinks" / "tensorboard", "tensorboard", tracked.folder) as kept:
+        sink = open_sink("tensorboard", tracked.folder / "sinks" / "tensorboard")
+        follower = Follower(load_matrix(tracked.folder), sink, kept, print, warnings.append)
+        monkeypatch.setattr(follow, "load_run", vanish)
+        follower.look()
+        log.write_text(whole)
+        follower.look()
+    assert warnings == []
     assert losses(tracked, "dense") == Counter(logged(tracked, "dense"))
 
 
