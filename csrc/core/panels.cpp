@@ -17,8 +17,7 @@
 namespace pyllmc {
 namespace {
 
-constexpr int64_t kBlockUnits = 64;
-constexpr int64_t kMaxTile = 12 * 32;
+constexpr int64_t kMaxTile = 24 * 16, kMaxWidth = 32;
 
 // ---- tiles --------------------------------------------------------------------------------------
 
@@ -70,31 +69,35 @@ struct MultiplyBf16Plain {
 };
 
 template <class Multiply, class Lanes, int kRows, int kVectors>
-PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c,
-                             int64_t ldc, bool accumulate) {
+PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, int64_t a_block,
+                             const Unit* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   using Float = typename Lanes::Float;
-  constexpr int kCols = kVectors * Lanes::kCount;
   Float sums[kRows][kVectors];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = Float{};
+  for (int i = 0; i < kRows; ++i) {
+    // Asked for now, the lines of C are there when the sums are.
+    __builtin_prefetch(c + i * ldc, 1);
+    if (kVectors * Lanes::kCount > 16) __builtin_prefetch(c + i * ldc + 16, 1);
+    for (auto& sum : sums[i]) sum = Float{};
   }
   for (int64_t unit = begin; unit < end;) {
     const int64_t stop = std::min(end, (unit / kBlockUnits + 1) * kBlockUnits);
-    const Unit* block = a + unit / kBlockUnits * (kRows * kBlockUnits) + unit % kBlockUnits;
-    for (; unit < stop; ++unit, ++block, b += kCols) {
+    const Unit* block = a + unit / kBlockUnits * a_block + unit % kBlockUnits;
+    for (; unit < stop; ++unit, ++block, b += ldb) {
       Float right[kVectors];
       for (int j = 0; j < kVectors; ++j) {
         std::memcpy(&right[j], b + j * Lanes::kCount, sizeof right[j]);
       }
-#pragma GCC unroll 12
+#pragma GCC unroll 24
       for (int i = 0; i < kRows; ++i) {
+        const Unit left = block[i * kBlockUnits];
 #pragma GCC unroll 4
         for (int j = 0; j < kVectors; ++j) {
-          sums[i][j] = Multiply::template add<Lanes>(sums[i][j], block[i * kBlockUnits], right[j]);
+          sums[i][j] = Multiply::template add<Lanes>(sums[i][j], left, right[j]);
         }
       }
     }
   }
+#pragma GCC unroll 24
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
       float* at = c + i * ldc + j * Lanes::kCount;
@@ -106,43 +109,50 @@ PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, const Un
   }
 }
 
-#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, LANES, ROWS, VECTORS)                      \
-  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c, \
-                      int64_t ldc, bool accumulate) {                                     \
-    tile_body<MULTIPLY, LANES, ROWS, VECTORS>(begin, end, a, b, c, ldc, accumulate);      \
+#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, LANES, ROWS, VECTORS)                               \
+  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,   \
+                      int64_t ldb, float* c, int64_t ldc, bool accumulate) {                       \
+    tile_body<MULTIPLY, LANES, ROWS, VECTORS>(begin, end, a, a_block, b, ldb, c, ldc, accumulate); \
   }
 
 PYLLMC_TILE(tile_plain_fp32, , MultiplyFp32, Lanes4, 2, 4)
 PYLLMC_TILE(tile_plain_bf16, , MultiplyBf16Plain, Lanes4, 2, 4)
 #ifdef __x86_64__
-PYLLMC_TILE(tile_avx2_fp32, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyFp32, Lanes8, 6, 2)
-PYLLMC_TILE(tile_avx2_bf16, PYLLMC_TARGET("arch=x86-64-v3"), MultiplyBf16Plain, Lanes8, 4, 2)
-PYLLMC_TILE(tile_avx512_fp32, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyFp32, Lanes16, 12, 2)
-PYLLMC_TILE(tile_avx512_bf16, PYLLMC_TARGET("arch=x86-64-v4"), MultiplyBf16Plain, Lanes16, 8, 1)
+#define PYLLMC_AVX2 PYLLMC_TARGET("arch=x86-64-v3")
+#define PYLLMC_AVX512 PYLLMC_TARGET("arch=x86-64-v4")
+PYLLMC_TILE(tile_avx2_fp32, PYLLMC_AVX2, MultiplyFp32, Lanes8, 6, 2)
+PYLLMC_TILE(tile_avx2_bf16, PYLLMC_AVX2, MultiplyBf16Plain, Lanes8, 4, 2)
+PYLLMC_TILE(tile_avx512_fp32, PYLLMC_AVX512, MultiplyFp32, Lanes16, 12, 2)
+PYLLMC_TILE(tile_avx512_fp32_narrow, PYLLMC_AVX512, MultiplyFp32, Lanes16, 24, 1)
+PYLLMC_TILE(tile_avx512_bf16, PYLLMC_AVX512, MultiplyBf16Plain, Lanes16, 8, 1)
 
 // vdpbf16ps. Written out: an inlined helper cannot take the instruction's target with it.
+template <int kRows, int kVectors>
 PYLLMC_TARGET("arch=x86-64-v4,avx512bf16")
-void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, const Unit* b, float* c,
-                        int64_t ldc, bool accumulate) {
-  constexpr int kRows = 12, kVectors = 2, kCols = 32;
+void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,
+                        int64_t ldb, float* c, int64_t ldc, bool accumulate) {
   __m512 sums[kRows][kVectors];
-  for (auto& row : sums) {
-    for (auto& sum : row) sum = _mm512_setzero_ps();
+  for (int i = 0; i < kRows; ++i) {
+    for (int j = 0; j < kVectors; ++j) {
+      __builtin_prefetch(c + i * ldc + j * kLanes, 1);
+      sums[i][j] = _mm512_setzero_ps();
+    }
   }
   for (int64_t unit = begin; unit < end;) {
     const int64_t stop = std::min(end, (unit / kBlockUnits + 1) * kBlockUnits);
-    const Unit* block = a + unit / kBlockUnits * (kRows * kBlockUnits) + unit % kBlockUnits;
-    for (; unit < stop; ++unit, ++block, b += kCols) {
-      const auto right0 = (__m512bh)_mm512_loadu_si512(b);
-      const auto right1 = (__m512bh)_mm512_loadu_si512(b + kLanes);
-#pragma GCC unroll 12
+    const Unit* block = a + unit / kBlockUnits * a_block + unit % kBlockUnits;
+    for (; unit < stop; ++unit, ++block, b += ldb) {
+      __m512bh right[kVectors];
+      for (int j = 0; j < kVectors; ++j) right[j] = (__m512bh)_mm512_loadu_si512(b + j * kLanes);
+#pragma GCC unroll 24
       for (int i = 0; i < kRows; ++i) {
         const auto left = (__m512bh)_mm512_set1_epi32(static_cast<int32_t>(block[i * kBlockUnits]));
-        sums[i][0] = _mm512_dpbf16_ps(sums[i][0], left, right0);
-        sums[i][1] = _mm512_dpbf16_ps(sums[i][1], left, right1);
+        for (int j = 0; j < kVectors; ++j)
+          sums[i][j] = _mm512_dpbf16_ps(sums[i][j], left, right[j]);
       }
     }
   }
+#pragma GCC unroll 24
   for (int i = 0; i < kRows; ++i) {
     for (int j = 0; j < kVectors; ++j) {
       float* at = c + i * ldc + j * kLanes;
@@ -186,16 +196,60 @@ PYLLMC_SIMD void pair_neighbours(const float* source, int64_t count, Unit* out) 
   }
 }
 
-// out[j] = (even[j], odd[j]) for a row of 16 n columns.
-PYLLMC_SIMD void pair_rows(const float* even, const float* odd, int64_t cols, Unit* out) {
-  for (int64_t j = 0; j < cols; j += kLanes) {
-    const i32x16 low = round_to_bf16(load16(even + j)), high = round_to_bf16(load16(odd + j));
-    const i32x16 pairs = ((low >> 16) & 0xffff) | high;
-    std::memcpy(out + j, &pairs, sizeof pairs);
+// Columns [0, n) of k rows, padded with 0 to `width`, which is 16 or 32; sums (n) or null.
+template <int kVectors>
+PYLLMC_INLINE void pack_columns_body(const float* source, int64_t ld, int64_t k, float* out,
+                                     float* sums) {
+  f32x16 total[kVectors] = {};
+  for (int64_t i = 0; i < k; ++i, source += ld, out += kVectors * kLanes) {
+    for (int j = 0; j < kVectors; ++j) {
+      // The next rows are far away where ld is long: asked for early.
+      __builtin_prefetch(source + 16 * ld + j * kLanes);
+      const f32x16 value = load16(source + j * kLanes);
+      store16(out + j * kLanes, value);
+      total[j] += value;
+    }
+  }
+  if (!sums) return;
+  for (int j = 0; j < kVectors; ++j) {
+    store16(sums + j * kLanes, load16(sums + j * kLanes) + total[j]);
   }
 }
 
-int64_t round_up(int64_t value, int64_t step) { return ceil_div(value, step) * step; }
+PYLLMC_SIMD void pack_columns(const float* source, int64_t ld, int64_t k, int64_t n, int64_t width,
+                              float* out, float* sums) {
+  if (n == width) {
+    return width == kMaxWidth ? pack_columns_body<2>(source, ld, k, out, sums)
+                              : pack_columns_body<1>(source, ld, k, out, sums);
+  }
+  for (int64_t i = 0; i < k; ++i, source += ld, out += width) {
+    std::memcpy(out, source, static_cast<size_t>(n) * sizeof(float));
+    std::memset(out + n, 0, static_cast<size_t>(width - n) * sizeof(float));
+    for (int64_t j = 0; sums && j < n; ++j) sums[j] += source[j];
+  }
+}
+
+PYLLMC_SIMD void pack_columns_bf16(const float* source, int64_t ld, int64_t k, int64_t n,
+                                   int64_t width, Unit* out, float* sums) {
+  alignas(64) float even[kMaxWidth] = {}, odd[kMaxWidth] = {}, total[kMaxWidth] = {};
+  const auto bytes = static_cast<size_t>(n) * sizeof(float);
+  for (int64_t i = 0; i < k; i += 2, source += 2 * ld, out += width) {
+    std::memcpy(even, source, bytes);
+    if (i + 1 < k) {
+      std::memcpy(odd, source + ld, bytes);
+    } else {
+      std::fill(odd, odd + width, 0.0f);
+    }
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const f32x16 first = load16(even + j), second = load16(odd + j);
+      const i32x16 low = round_to_bf16(first), high = round_to_bf16(second);
+      const i32x16 pairs = ((low >> 16) & 0xffff) | high;
+      std::memcpy(out + j, &pairs, sizeof pairs);
+      if (sums) store16(total + j, (load16(total + j) + first) + second);
+    }
+  }
+  for (int64_t j = 0; sums && j < n; ++j) sums[j] += total[j];
+}
 
 }  // namespace
 
@@ -240,14 +294,23 @@ PanelEngine PanelEngine::choose(Precision precision) {
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd");
   if (avx512 && bf16 && isa != "avx512" && __builtin_cpu_supports("avx512bf16")) {
-    return {precision, "avx512-bf16", 12, 32, tile_avx512_dpbf16};
+    return {precision,
+            "avx512-bf16",
+            {12, 32, tile_avx512_dpbf16<12, 2>},
+            {24, 16, tile_avx512_dpbf16<24, 1>}};
   }
-  if (avx512 && bf16) return {precision, "avx512", 8, 16, tile_avx512_bf16};
-  if (avx512) return {precision, "avx512", 12, 32, tile_avx512_fp32};
-  if (avx2 && bf16) return {precision, "avx2", 4, 16, tile_avx2_bf16};
-  if (avx2) return {precision, "avx2", 6, 16, tile_avx2_fp32};
+  const auto only = [&](const char* name, const Tile& tile) {
+    return PanelEngine(precision, name, tile, tile);
+  };
+  if (avx512 && bf16) return only("avx512", {8, 16, tile_avx512_bf16});
+  if (avx512) {
+    return {precision, "avx512", {12, 32, tile_avx512_fp32}, {24, 16, tile_avx512_fp32_narrow}};
+  }
+  if (avx2 && bf16) return only("avx2", {4, 16, tile_avx2_bf16});
+  if (avx2) return only("avx2", {6, 16, tile_avx2_fp32});
 #endif
-  return {precision, "plain", 2, 16, bf16 ? tile_plain_bf16 : tile_plain_fp32};
+  const Tile plain = {2, 16, bf16 ? tile_plain_bf16 : tile_plain_fp32};
+  return {precision, "plain", plain, plain};
 }
 
 const PanelEngine& PanelEngine::get(Precision precision) {
@@ -255,123 +318,98 @@ const PanelEngine& PanelEngine::get(Precision precision) {
   return precision == Precision::bf16 ? bf16 : fp32;
 }
 
-int64_t PanelEngine::a_panel_units(int64_t k) const {
-  return round_up(units(k), kBlockUnits) * tile_rows_;
+// A tile's rows of neighbouring blocks fall into different sets of the caches.
+int64_t PanelEngine::a_block(int64_t rows) const {
+  constexpr int64_t kPage = 4096 / (kBlockUnits * sizeof(Unit));  // rows of 4 KiB
+  const int64_t beyond = (rows + kPage - wide_.rows) % kPage;
+  return (rows + (beyond ? kPage - beyond : 0)) * kBlockUnits;
 }
 int64_t PanelEngine::a_units(int64_t rows, int64_t k) const {
-  return ceil_div(rows, tile_rows_) * a_panel_units(k);
+  return ceil_div(units(k), kBlockUnits) * a_block(rows) +
+         std::max(wide_.rows, narrow_.rows) * kBlockUnits;
 }
-int64_t PanelEngine::b_units(int64_t k, int64_t cols) const {
-  return ceil_div(cols, tile_cols_) * b_panel_units(k);
+int64_t PanelEngine::b_units(int64_t k, int64_t cols, const Tile& tile) const {
+  return ceil_div(cols, tile.cols) * b_panel_units(k, tile);
 }
 
-// Rows [0, rows) of one panel, K values each, from unit `first_unit` of the panel on.
-void PanelEngine::pack_a_rows(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* panel,
-                              int64_t first_unit) const {
-  const int64_t per_unit = precision_ == Precision::bf16 ? 2 : 1;
-  const int64_t count = units(k);
-  for (int64_t unit = 0; unit < count;) {
-    const int64_t at = first_unit + unit;
-    const int64_t n = std::min(count - unit, kBlockUnits - at % kBlockUnits);
-    Unit* block = panel + at / kBlockUnits * tile_rows_ * kBlockUnits + at % kBlockUnits;
-    for (int64_t row = 0; row < tile_rows_; ++row) {
-      Unit* out = block + row * kBlockUnits;
-      const float* in = source + row * ld + unit * per_unit;
-      if (row >= rows) {
-        std::memset(out, 0, static_cast<size_t>(n) * sizeof(Unit));
-      } else if (precision_ == Precision::fp32) {
-        std::memcpy(out, in, static_cast<size_t>(n) * sizeof(Unit));
-      } else {
-        pair_neighbours(in, std::min(2 * n, k - unit * 2), out);
-      }
+// One row of A, of K neighbours.
+void PanelEngine::pack_row(const float* source, int64_t k, Unit* row, int64_t a_block) const {
+  const int64_t depth = precision_ == Precision::bf16 ? 2 * kBlockUnits : kBlockUnits;
+  for (int64_t at = 0; at < k; at += depth, row += a_block) {
+    const int64_t n = std::min(depth, k - at);
+    if (precision_ == Precision::bf16) {
+      pair_neighbours(source + at, n, row);
+    } else {
+      std::memcpy(row, source + at, static_cast<size_t>(n) * sizeof(Unit));
     }
-    unit += n;
   }
 }
 
-void PanelEngine::pack_a(const float* source, int64_t ld, int64_t rows, int64_t k,
-                         Unit* out) const {
-  for (int64_t row = 0; row < rows; row += tile_rows_, out += a_panel_units(k)) {
-    pack_a_rows(source + row * ld, ld, std::min(tile_rows_, rows - row), k, out, 0);
+// Row by row, as the source lies in memory.
+void PanelEngine::pack_a(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
+                         int64_t a_block) const {
+  for (int64_t row = 0; row < rows; ++row) {
+    pack_row(source + row * ld, k, out + row * kBlockUnits, a_block);
   }
 }
 
 void PanelEngine::pack_a_transposed(const float* source, int64_t ld, int64_t rows, int64_t k,
-                                    Unit* out) const {
-  constexpr int64_t kDepth = 2 * kBlockUnits;  // one block of bf16 pairs, two of fp32
-  float turned[12 * kDepth];
-  for (int64_t row = 0; row < rows; row += tile_rows_, out += a_panel_units(k)) {
-    const int64_t n = std::min(tile_rows_, rows - row);
-    for (int64_t depth = 0; depth < k; depth += kDepth) {
-      const int64_t d = std::min(kDepth, k - depth);
+                                    Unit* out, int64_t a_block) const {
+  constexpr int64_t kRows = 16;                // a line of the source in the cache
+  constexpr int64_t kDepth = 2 * kBlockUnits;  // a block of pairs
+  float turned[kRows * kDepth];
+  for (int64_t depth = 0; depth < k; depth += kDepth) {
+    const int64_t d = std::min(kDepth, k - depth);
+    Unit* at = out + units(depth) / kBlockUnits * a_block;
+    for (int64_t row = 0; row < rows; row += kRows) {
+      const int64_t n = std::min(kRows, rows - row);
       transpose(source + depth * ld + row, ld, d, n, turned, kDepth);
-      pack_a_rows(turned, kDepth, n, d, out, units(depth));
+      for (int64_t i = 0; i < n; ++i) {
+        pack_row(turned + i * kDepth, d, at + (row + i) * kBlockUnits, a_block);
+      }
     }
   }
 }
 
-void PanelEngine::pack_b(const float* source, int64_t ld, int64_t k, int64_t cols,
-                         Unit* out) const {
-  const int64_t width = tile_cols_;
-  alignas(64) float even[32], odd[32];
-  for (int64_t col = 0; col < cols; col += width) {
+void PanelEngine::pack_b(const float* source, int64_t ld, int64_t k, int64_t cols, const Tile& tile,
+                         Unit* out, float* sums) const {
+  const int64_t width = tile.cols;
+  for (int64_t col = 0; col < cols; col += width, out += b_panel_units(k, tile)) {
     const int64_t n = std::min(width, cols - col);
-    const auto bytes = static_cast<size_t>(n) * sizeof(float);
-    const float* in = source + col;
-    if (precision_ == Precision::fp32) {
-      for (int64_t i = 0; i < k; ++i, out += width) {
-        std::memcpy(out, in + i * ld, bytes);
-        std::memset(out + n, 0, static_cast<size_t>(width - n) * sizeof(Unit));
-      }
-      continue;
-    }
-    std::fill(even, even + width, 0.0f);
-    std::fill(odd, odd + width, 0.0f);
-    for (int64_t i = 0; i < k; i += 2, out += width) {
-      std::memcpy(even, in + i * ld, bytes);
-      if (i + 1 < k) {
-        std::memcpy(odd, in + (i + 1) * ld, bytes);
-      } else {
-        std::fill(odd, odd + width, 0.0f);
-      }
-      pair_rows(even, odd, width, out);
+    float* column_sums = sums ? sums + col : nullptr;
+    if (precision_ == Precision::bf16) {
+      pack_columns_bf16(source + col, ld, k, n, width, out, column_sums);
+    } else {
+      pack_columns(source + col, ld, k, n, width, reinterpret_cast<float*>(out), column_sums);
     }
   }
 }
 
 void PanelEngine::pack_b_transposed(const float* source, int64_t ld, int64_t k, int64_t cols,
-                                    Unit* out) const {
+                                    const Tile& tile, Unit* out) const {
   constexpr int64_t kDepth = 64;
-  alignas(64) float turned[kDepth * 32];
-  const int64_t width = tile_cols_;
+  alignas(64) float turned[kDepth * kMaxWidth];
+  const int64_t width = tile.cols;
   for (int64_t col = 0; col < cols; col += width) {
     const int64_t n = std::min(width, cols - col);
     if (n < width) std::fill(turned, turned + kDepth * width, 0.0f);
     for (int64_t depth = 0; depth < k; depth += kDepth) {
       const int64_t d = std::min(kDepth, k - depth);
       transpose(source + col * ld + depth, ld, n, d, turned, width);
-      pack_b(turned, width, d, width, out);
+      pack_b(turned, width, d, width, tile, out);
       out += units(d) * width;
     }
   }
 }
 
-void PanelEngine::multiply(const Unit* a, int64_t a_panel, int64_t rows, int64_t begin, int64_t end,
-                           const Unit* b, int64_t cols, float* c, int64_t ldc,
-                           bool accumulate) const {
-  for (int64_t row = 0; row < rows; row += tile_rows_, a += a_panel, c += tile_rows_ * ldc) {
-    const int64_t m = std::min(tile_rows_, rows - row);
-    if (m == tile_rows_ && cols == tile_cols_) {
-      tile_(begin, end, a, b, c, ldc, accumulate);
-      continue;
-    }
-    alignas(64) float part[kMaxTile];
-    tile_(begin, end, a, b, part, tile_cols_, false);
-    for (int64_t i = 0; i < m; ++i) {
-      for (int64_t j = 0; j < cols; ++j) {
-        const float value = part[i * tile_cols_ + j];
-        c[i * ldc + j] = accumulate ? c[i * ldc + j] + value : value;
-      }
+void PanelEngine::multiply_part(const Tile& tile, const PackedA& a, int64_t begin, int64_t end,
+                                const PanelB& b, float* c, int64_t ldc, bool accumulate) const {
+  alignas(64) float part[kMaxTile];
+  tile.multiply(begin, end, a.units, a.block, b.units, b.ld, part, tile.cols, false);
+  for (int64_t i = 0; i < a.rows; ++i) {
+    for (int64_t j = 0; j < b.cols; ++j) {
+      const float value = part[i * tile.cols + j];
+      c[i * ldc + j] = accumulate ? c[i * ldc + j] + value : value;
     }
   }
 }

@@ -14,6 +14,7 @@
 #endif
 #define PYLLMC_INLINE static inline __attribute__((always_inline))
 #define PYLLMC_INLINE_MEMBER inline __attribute__((always_inline))
+#define PYLLMC_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace pyllmc {
 
@@ -49,6 +50,21 @@ PYLLMC_INLINE float sum16(f32x16 v) {
     for (int i = 0; i < width; ++i) a[i] += a[i + width];
   }
   return a[0];
+}
+// out[i] = the sum of v[i], all four at once: pairs, then quarters in order.
+PYLLMC_INLINE void sum16_of_four(const f32x16 v[4], float out[4]) {
+  constexpr i32x16 low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
+  constexpr i32x16 high = {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31};
+  constexpr i32x16 even = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
+  constexpr i32x16 odd = {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31};
+  const f32x16 a = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
+  const f32x16 b = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
+  const f32x16 sums = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+  typedef float f32x4 __attribute__((vector_size(16)));
+  f32x4 quarters[4];
+  std::memcpy(quarters, &sums, sizeof quarters);
+  const f32x4 total = (quarters[0] + quarters[1]) + (quarters[2] + quarters[3]);
+  std::memcpy(out, &total, sizeof total);
 }
 PYLLMC_INLINE float max16(f32x16 v) {
   float a[16];

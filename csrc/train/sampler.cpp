@@ -12,9 +12,12 @@ namespace {
 
 // values = exp((values - their maximum) / temperature); returns their sum.
 PYLLMC_SIMD double exponentials(float* values, int64_t n, double temperature) {
-  const float top = *std::max_element(values, values + n);
   const auto scale = static_cast<float>(1 / temperature);
   const int64_t whole = n / kLanes * kLanes;
+  f32x16 high = broadcast(values[0]);
+  for (int64_t i = 0; i < whole; i += kLanes) high = max16(high, load16(values + i));
+  float top = max16(high);
+  for (int64_t i = whole; i < n; ++i) top = std::max(top, values[i]);
   double sum = 0;
   for (int64_t i = 0; i < whole; i += kLanes) {
     const f32x16 e = exp16((load16(values + i) - top) * scale);
@@ -27,6 +30,18 @@ PYLLMC_SIMD double exponentials(float* values, int64_t n, double temperature) {
     sum += sum16(e);
   }
   return sum;
+}
+
+// x - x is 0 for every finite x, and not for others.
+PYLLMC_SIMD bool all_finite(const float* values, int64_t n) {
+  const int64_t whole = n / kLanes * kLanes;
+  f32x16 differences{};
+  for (int64_t i = 0; i < whole; i += kLanes) {
+    differences += load16(values + i) - load16(values + i);
+  }
+  float sum = sum16(differences);
+  for (int64_t i = whole; i < n; ++i) sum += values[i] - values[i];
+  return sum == 0;
 }
 
 // The first position whose cumulative sum exceeds `target`; blocks of sixteen are passed at once.
@@ -94,7 +109,7 @@ int64_t generate(Model& model, int threads, std::span<const int32_t> prompt, int
   int32_t token = prompt.back();
   for (int64_t i = 0; i < count; ++i) {
     model.decode(context, *state, token, logits.data());
-    if (!std::ranges::all_of(logits, [](float x) { return std::isfinite(x); })) {
+    if (!all_finite(logits.data(), static_cast<int64_t>(logits.size()))) {
       throw DivergedError(message("the model's logits at position ", length - 1 + i,
                                   " are not finite: its weights are broken, use another one"));
     }

@@ -127,20 +127,43 @@ void backward(const Context& context, const AttentionBackward& a) {
   });
 }
 
+// One head: `keys` and `values` are its columns of (positions, C), `scores` has room for positions.
+PYLLMC_SIMD void decode_head(const float* q, const float* keys, const float* values, int64_t ld,
+                             int64_t positions, int64_t hs, float* scores, float* out) {
+  for (int64_t s = 0; s < positions; s += 4) {
+    const int64_t count = positions - s < 4 ? positions - s : 4;
+    f32x16 sums[4] = {};
+    for (int64_t i = 0; i < count; ++i) {
+      const float* k = keys + (s + i) * ld;
+      for (int64_t c = 0; c < hs; c += kLanes) {
+        const bool full = hs - c >= kLanes;
+        sums[i] += full ? load16(q + c) * load16(k + c)
+                        : load_part(q + c, hs - c, 0) * load_part(k + c, hs - c, 0);
+      }
+    }
+    float dots[4];
+    sum16_of_four(sums, dots);
+    std::memcpy(scores + s, dots, static_cast<size_t>(count) * sizeof(float));
+  }
+  softmax_row(scores, positions, head_scale(hs));
+  for (int64_t c = 0; c < hs; c += kLanes) {
+    const int64_t n = hs - c < kLanes ? hs - c : kLanes;
+    f32x16 sum{};
+    for (int64_t s = 0; s < positions; ++s) {
+      const float* v = values + s * ld + c;
+      sum += scores[s] * (n == kLanes ? load16(v) : load_part(v, n, 0));
+    }
+    store_part(out + c, sum, n);
+  }
+}
+
 void decode(const Context& context, const AttentionDecode& a) {
   const int64_t positions = a.keys.dim(0), C = a.out.dim(1), hs = C / a.heads;
   float* workspace = context.scratch("attention", attention_workspace(context, positions, a.heads));
   parallel_for(context.threads, a.heads, [&](int64_t h, int) {
-    float* scores = workspace + h * positions;
-    const float* q = a.qkv.data() + h * hs;
-    for (int64_t s = 0; s < positions; ++s) scores[s] = dot(q, a.keys.data() + s * C + h * hs, hs);
-    softmax_row(scores, positions, head_scale(hs));
-    float* out = a.out.data() + h * hs;
-    std::fill(out, out + hs, 0.0f);
-    for (int64_t s = 0; s < positions; ++s) {
-      const float* v = a.values.data() + s * C + h * hs;
-      for (int64_t c = 0; c < hs; ++c) out[c] += scores[s] * v[c];
-    }
+    const int64_t at = h * hs;
+    decode_head(a.qkv.data() + at, a.keys.data() + at, a.values.data() + at, C, positions, hs,
+                workspace + h * positions, a.out.data() + at);
   });
 }
 

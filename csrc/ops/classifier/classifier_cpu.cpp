@@ -11,9 +11,8 @@ namespace {
 
 constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
 constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
-constexpr int64_t kMinChunk = 64, kMaxChunk = 512;
-constexpr int64_t kTurnedRows = 16;  // of dwte that are turned from dwte^T at once
-constexpr int64_t kGroups = 8;       // of tiles, each with its own part of dx
+constexpr int64_t kChunkStep = 48, kMaxChunk = 480;
+constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
 struct Cut {
@@ -21,117 +20,200 @@ struct Cut {
   int64_t tiles;   // of the vocabulary
   int64_t groups;  // of tiles
   Cut(int64_t tokens, int64_t vocab) {
-    const int64_t fits = kChunkFloats / vocab / kMinChunk * kMinChunk;
-    chunk = std::min(tokens, std::clamp(fits, kMinChunk, kMaxChunk));
+    const int64_t fits = kChunkFloats / vocab / kChunkStep * kChunkStep;
+    chunk = std::min(tokens, std::clamp(fits, kChunkStep, kMaxChunk));
     tiles = ceil_div(vocab, kTileVocab);
     groups = std::min(kGroups, tiles);
   }
   int64_t group_begin(int64_t group) const { return group * tiles / groups; }
 };
 
-// Parts of the workspace for one chunk.
+// The workspace's parts. Logits have the form of a packed A, blocks of 32 columns, so that in fp32
+// they are operands of backward's products as they lie.
 struct Scratch {
-  Unit* x;             // the chunk's rows of x, packed
-  Unit* x_transposed;  // the same as columns; gradients only
-  float* own;          // of each thread: packed operands and a part of dwte
-  int64_t own_floats;
-  float* logits;        // tile by tile, (rows, tile columns) each
-  float* tile_max;      // (tiles, chunk)
-  float* tile_sum;      // (tiles, chunk): sum of exp(logit - tile_max)
-  float* target_logit;  // (chunk)
-  float* log_sum_exp;   // (chunk)
-  float* dx_part;       // (groups, chunk, C)
+  Unit *x, *x_transposed;      // the chunk's rows of x packed; the same as columns
+  Unit *wte_up, *wte_down;     // every tile's wte^T and wte, packed once for all chunks
+  float* dwte;                 // every tile's dwte^T (C, kTileVocab), summed over the chunks
+  float* logits;               // of every tile, or without gradients of every thread
+  float *tile_max, *tile_sum;  // (tiles, chunk): the largest logit, sum of exp(logit - largest)
+  float *target_logit, *log_sum_exp;  // (chunk)
+  float* dx_part;                     // (groups, chunk, C)
+  float* own;                         // of every thread: packed logits, rows of dwte being turned
+  int64_t up_floats, down_floats, logits_block, logits_floats, own_floats;
+  int64_t floats = 0;  // of it all
+
+  Scratch(float* at, const PanelEngine& engine, const Cut& cut, int64_t C, bool gradients,
+          int threads) {
+    const auto take = [&](int64_t count, int64_t size) {
+      float* start = at ? at + floats : nullptr;
+      floats += count * size;
+      return start;
+    };
+    const auto take_units = [&](int64_t count, int64_t size) {
+      return reinterpret_cast<Unit*>(take(count, size));
+    };
+    const auto round = [](int64_t n) { return ceil_div(n, kLanes) * kLanes; };
+    const PanelEngine::Tile& wide = engine.wide();
+    logits_block = engine.a_block(cut.chunk);
+    logits_floats = kTileVocab / kBlockUnits * logits_block + wide.rows * kBlockUnits;
+    up_floats = round(engine.b_units(C, kTileVocab, wide));
+    x = take_units(1, round(engine.a_units(cut.chunk, C)));
+    wte_up = take_units(cut.tiles, up_floats);
+    logits = take(gradients ? cut.tiles : threads, logits_floats);
+    tile_max = take(cut.tiles, round(cut.chunk));
+    tile_sum = take(cut.tiles, round(cut.chunk));
+    target_logit = take(1, round(cut.chunk));
+    log_sum_exp = take(1, round(cut.chunk));
+    own_floats = 2 * cut.chunk * kLanes;  // of exponentials()
+    if (gradients) {
+      own_floats = round(std::max({own_floats, engine.a_units(cut.chunk, kTileVocab),
+                                   engine.b_units(cut.chunk, kBlockUnits, wide), kBlockUnits * C}));
+    }
+    own = take(threads, own_floats);
+    if (!gradients) return;
+    down_floats = round(engine.b_units(kTileVocab, C, wide));
+    x_transposed = take_units(1, round(engine.a_units(C, cut.chunk)));
+    wte_down = take_units(cut.tiles, down_floats);
+    dwte = take(cut.tiles, C * kTileVocab);
+    dx_part = take(cut.groups, round(cut.chunk * C));
+  }
 };
 
-// Replaces a row of logits by exp(logit - max) and gives the max and the sum.
-PYLLMC_SIMD void exponentials(float* row, int64_t n, float* max_out, float* sum_out) {
-  const int64_t whole = n / kLanes * kLanes, rest = n - whole;
+// Replaces the logits (rows, n) of a tile by exp(logit - max), with the max and the sum of every
+// row. Block by block, as they lie in memory; `lanes` (2, rows, 16) is scratch.
+PYLLMC_SIMD void exponentials(float* logits, int64_t block, int64_t rows, int64_t n, float* lanes,
+                              float* max_out, float* sum_out) {
   const float lowest = -__builtin_inff();
-  f32x16 high = broadcast(lowest);
-  for (int64_t c = 0; c < whole; c += kLanes) high = max16(high, load16(row + c));
-  if (rest) high = max16(high, load_part(row + whole, rest, lowest));
-  const float top = max16(high);
-  f32x16 sums{};
-  for (int64_t c = 0; c < whole; c += kLanes) {
-    const f32x16 e = exp16(load16(row + c) - top);
-    store16(row + c, e);
-    sums += e;
+  float *high = lanes, *sums = lanes + rows * kLanes;
+  for (int64_t r = 0; r < rows; ++r) {
+    store16(high + r * kLanes, broadcast(lowest));
+    store16(sums + r * kLanes, f32x16{});
   }
-  if (rest) {
-    const f32x16 e = exp16(load_part(row + whole, rest, lowest) - top);
-    store_part(row + whole, e, rest);
-    sums += e;
-  }
-  *max_out = top;
-  *sum_out = sum16(sums);
+  const auto each = [&](const auto& visit) PYLLMC_INLINE_LAMBDA {
+    for (int64_t c = 0; c < n; c += kBlockUnits) {
+      float* row = logits + c / kBlockUnits * block;
+      const int64_t cols = n - c < kBlockUnits ? n - c : kBlockUnits;
+      for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
+        for (int64_t at = 0; at < cols; at += kLanes) {
+          visit(r, row + at, cols - at < kLanes ? cols - at : kLanes);
+        }
+      }
+    }
+  };
+  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
+    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
+    store16(high + r * kLanes, max16(load16(high + r * kLanes), value));
+  });
+  for (int64_t r = 0; r < rows; ++r) max_out[r] = max16(load16(high + r * kLanes));
+  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
+    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
+    const f32x16 e = exp16(value - max_out[r]);
+    store16(sums + r * kLanes, load16(sums + r * kLanes) + e);
+    count == kLanes ? store16(at, e) : store_part(at, e, count);
+  });
+  for (int64_t r = 0; r < rows; ++r) sum_out[r] = sum16(load16(sums + r * kLanes));
 }
 
-int64_t rounded(int64_t floats) { return ceil_div(floats, kLanes) * kLanes; }
-
-// Units of a chunk's x^T; a last chunk with fewer rows needs no more.
-int64_t transposed_units(const PanelEngine& engine, const Cut& cut, int64_t C) {
-  return engine.a_units(C, cut.chunk);
+// Rows of a tile times their factors. The columns that complete a block are 0 and stay so.
+PYLLMC_SIMD void multiply(float* tile, int64_t block, int64_t rows, int64_t n,
+                          const float* factors) {
+  for (int64_t c = 0; c < n; c += kBlockUnits) {
+    float* row = tile + c / kBlockUnits * block;
+    for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
+      store16(row, load16(row) * factors[r]);
+      store16(row + kLanes, load16(row + kLanes) * factors[r]);
+    }
+  }
 }
 
 PYLLMC_SIMD void add(float* out, const float* values, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] += values[i];
 }
 
-PYLLMC_SIMD void multiply(float* row, int64_t n, float factor) {
-  for (int64_t c = 0; c < n; ++c) row[c] *= factor;
-}
-
-// Floats that a thread needs of its own: packed rows of wte, then packed logits, then dwte^T.
-struct OwnCut {
-  int64_t wte, logits, dwte;
-  OwnCut(const PanelEngine& engine, int64_t chunk, int64_t C, bool gradients)
-      : wte(std::max(engine.b_units(C, kTileVocab), gradients ? engine.b_units(kTileVocab, C) : 0)),
-        logits(gradients
-                   ? std::max(engine.a_units(chunk, kTileVocab), engine.b_units(chunk, kTileVocab))
-                   : 0),
-        dwte(gradients ? C * kTileVocab + kTurnedRows * C : 0) {}
-  int64_t floats() const { return rounded(wte) + rounded(logits) + rounded(dwte); }
-};
-
-class Chunk {
+class Classifier {
  public:
-  Chunk(const Context& context, const ClassifierArgs& args, const Cut& cut, const Scratch& scratch,
-        int64_t begin)
-      : engine_(PanelEngine::get(context.precision)),
+  Classifier(const Context& context, const ClassifierArgs& args)
+      : context_(context),
+        engine_(PanelEngine::get(context.precision)),
         a_(args),
-        cut_(cut),
-        s_(scratch),
-        begin_(begin),
-        rows_(std::min(cut.chunk, args.x.dim(0) - begin)) {
-    const int64_t C = a_.x.dim(1), panel_rows = engine_.tile_rows();
-    const float* x = a_.x.data() + begin_ * C;
-    parallel_for(context.threads, ceil_div(rows_, panel_rows), [&](int64_t panel, int) {
-      const int64_t row = panel * panel_rows;
-      engine_.pack_a(x + row * C, C, std::min(panel_rows, rows_ - row), C,
-                     s_.x + panel * engine_.a_panel_units(C));
+        C_(args.x.dim(1)),
+        gradients_(static_cast<bool>(args.dx)),
+        cut_(args.x.dim(0), args.vocab),
+        s_(context.scratch("classifier", classifier_workspace(context, args.x.dim(0), C_,
+                                                              args.vocab, gradients_)),
+           engine_, cut_, C_, gradients_, context.threads) {}
+
+  Loss run() {
+    parallel_for(context_.threads, cut_.tiles, [&](int64_t tile, int) { pack_wte(tile); });
+    Loss total;
+    const int64_t tokens = a_.x.dim(0);
+    for (begin_ = 0; begin_ < tokens; begin_ += cut_.chunk) {
+      rows_ = std::min(cut_.chunk, tokens - begin_);
+      pack_x();
+      parallel_for(context_.threads, cut_.tiles,
+                   [&](int64_t tile, int thread) { tile_forward(tile, thread); });
+      const Loss loss = rows_forward();
+      total.sum += loss.sum;
+      total.count += loss.count;
+      if (!gradients_) continue;
+      parallel_for(context_.threads, cut_.groups, [&](int64_t group, int thread) {
+        for (int64_t t = cut_.group_begin(group); t < cut_.group_begin(group + 1); ++t) {
+          tile_backward(t, group, thread);
+        }
+      });
+      constexpr int64_t kRows = 64;
+      parallel_for(context_.threads, ceil_div(rows_, kRows), [&](int64_t block, int) {
+        rows_backward(block * kRows, std::min(rows_, (block + 1) * kRows));
+      });
+    }
+    if (gradients_) {
+      parallel_for(context_.threads, cut_.tiles,
+                   [&](int64_t tile, int thread) { add_dwte(tile, thread); });
+    }
+    return total;
+  }
+
+ private:
+  void pack_wte(int64_t tile) const {
+    const float* wte = a_.wte.data() + tile * kTileVocab * C_;
+    const PanelEngine::Tile& wide = engine_.wide();
+    engine_.pack_b_transposed(wte, C_, C_, columns(tile), wide, s_.wte_up + tile * s_.up_floats);
+    if (!gradients_) return;
+    engine_.pack_b(wte, C_, columns(tile), C_, wide, s_.wte_down + tile * s_.down_floats);
+  }
+
+  void pack_x() const {
+    const float* x = a_.x.data() + begin_ * C_;
+    parallel_for(context_.threads, ceil_div(rows_, kChunkStep), [&](int64_t block, int) {
+      const int64_t row = block * kChunkStep;
+      engine_.pack_a(x + row * C_, C_, std::min(kChunkStep, rows_ - row), C_,
+                     s_.x + row * kBlockUnits, engine_.a_block(cut_.chunk));
     });
-    if (!a_.dx) return;
-    parallel_for(context.threads, ceil_div(C, panel_rows), [&](int64_t panel, int) {
-      const int64_t c = panel * panel_rows;
-      engine_.pack_a_transposed(x + c, C, std::min(panel_rows, C - c), rows_,
-                                s_.x_transposed + panel * engine_.a_panel_units(rows_));
+    if (!gradients_) return;
+    constexpr int64_t kChannels = 16;
+    parallel_for(context_.threads, ceil_div(C_, kChannels), [&](int64_t block, int) {
+      const int64_t c = block * kChannels;
+      engine_.pack_a_transposed(x + c, C_, std::min(kChannels, C_ - c), rows_,
+                                s_.x_transposed + c * kBlockUnits, engine_.a_block(C_));
     });
   }
 
   // Logits of one tile, its maxima and sums of exponentials, and the targets that fall into it.
   void tile_forward(int64_t tile, int thread) const {
-    const int64_t C = a_.x.dim(1), first = tile * kTileVocab, cols = columns(tile);
-    float* logits = tile_logits(tile, thread);
-    Unit* wte = own(thread);
-    engine_.pack_b_transposed(a_.wte.data() + first * C, C, C, cols, wte);
-    product(s_.x, rows_, C, wte, cols, logits, cols, false);
-    for (int64_t r = 0; r < rows_; ++r) {
-      float* row = logits + r * cols;
-      const int64_t target = a_.targets.data()[begin_ + r] - first;
-      if (target >= 0 && target < cols) s_.target_logit[r] = row[target];
-      exponentials(row, cols, s_.tile_max + tile * cut_.chunk + r,
-                   s_.tile_sum + tile * cut_.chunk + r);
+    const int64_t first = tile * kTileVocab, cols = columns(tile);
+    const PanelEngine::Tile& wide = engine_.wide();
+    float* logits = tile_logits(gradients_ ? tile : thread);
+    const Unit* wte = s_.wte_up + tile * s_.up_floats;
+    for (int64_t c = 0; c < cols; c += wide.cols, wte += engine_.b_panel_units(C_, wide)) {
+      engine_.multiply(wide, {s_.x, engine_.a_block(cut_.chunk), rows_}, 0, engine_.units(C_),
+                       {wte, wide.cols, wide.cols}, entry(logits, 0, c), kBlockUnits, false);
     }
+    for (int64_t r = 0; r < rows_; ++r) {
+      const int64_t target = a_.targets.data()[begin_ + r] - first;
+      if (target >= 0 && target < cols) s_.target_logit[r] = *entry(logits, r, target);
+    }
+    exponentials(logits, s_.logits_block, rows_, cols, s_.own + thread * s_.own_floats,
+                 s_.tile_max + tile * cut_.chunk, s_.tile_sum + tile * cut_.chunk);
   }
 
   // Joins the tiles' parts of every row and adds up the chunk's loss.
@@ -156,118 +238,93 @@ class Chunk {
     return loss;
   }
 
-  // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dwte and dx.
+  // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dx and dwte.
   void tile_backward(int64_t tile, int64_t group, int thread) const {
-    const int64_t C = a_.x.dim(1), first = tile * kTileVocab, cols = columns(tile);
-    float* g = tile_logits(tile, 0);
+    const int64_t first = tile * kTileVocab, cols = columns(tile), block = s_.logits_block;
+    float* g = tile_logits(tile);
+    float* factors = s_.own + thread * s_.own_floats;
     for (int64_t r = 0; r < rows_; ++r) {
-      const int64_t label = a_.targets.data()[begin_ + r];
-      const float factor =
-          label < 0 ? 0.0f
-                    : a_.scale * std::exp(s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r]);
-      float* row = g + r * cols;
-      multiply(row, cols, factor);
-      if (label >= first && label < first + cols) row[label - first] -= a_.scale;
+      const bool ignored = a_.targets.data()[begin_ + r] < 0;
+      const float part = s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r];
+      factors[r] = ignored ? 0.0f : a_.scale * std::exp(part);
     }
-    const OwnCut cut(engine_, cut_.chunk, C, true);
-    Unit* wte = own(thread);
-    Unit* packed = wte + rounded(cut.wte);
-    auto* sums = reinterpret_cast<float*>(packed + rounded(cut.logits));
-
-    engine_.pack_a(g, cols, rows_, cols, packed);
-    engine_.pack_b(a_.wte.data() + first * C, C, cols, C, wte);
-    product(packed, rows_, cols, wte, C, s_.dx_part + group * cut_.chunk * C, C,
-            tile != cut_.group_begin(group));
-
-    engine_.pack_b(g, cols, rows_, cols, packed);
-    product(s_.x_transposed, C, rows_, packed, cols, sums, cols, false);
-    float* turned = sums + C * kTileVocab;
-    for (int64_t v = 0; v < cols; v += kTurnedRows) {
-      const int64_t n = std::min(kTurnedRows, cols - v);
-      transpose(sums + v, cols, C, n, turned, C);
-      add(a_.dwte.data() + (first + v) * C, turned, n * C);
+    multiply(g, block, rows_, cols, factors);
+    for (int64_t r = 0; r < rows_; ++r) {
+      const int64_t label = a_.targets.data()[begin_ + r] - first;
+      if (label >= 0 && label < cols) *entry(g, r, label) -= a_.scale;
+    }
+    const PanelEngine::Tile& wide = engine_.wide();
+    const bool fp32 = context_.precision == Precision::fp32;
+    auto* own = reinterpret_cast<Unit*>(s_.own + thread * s_.own_floats);
+    PackedA rows = {reinterpret_cast<const Unit*>(g), block, rows_};
+    if (!fp32) {
+      rows = {own, engine_.a_block(cut_.chunk), rows_};
+      for (int64_t c = 0; c < cols; c += kBlockUnits) {
+        const int64_t unit = engine_.units(c);
+        engine_.pack_a(entry(g, 0, c), kBlockUnits, rows_, std::min(kBlockUnits, cols - c),
+                       own + unit / kBlockUnits * rows.block + unit % kBlockUnits, rows.block);
+      }
+    }
+    const Unit* wte = s_.wte_down + tile * s_.down_floats;
+    for (int64_t c = 0; c < C_; c += wide.cols, wte += engine_.b_panel_units(cols, wide)) {
+      engine_.multiply(
+          wide, rows, 0, engine_.units(cols), {wte, wide.cols, std::min(wide.cols, C_ - c)},
+          s_.dx_part + group * cut_.chunk * C_ + c, C_, tile != cut_.group_begin(group));
+    }
+    for (int64_t c = 0; c < cols; c += wide.cols) {
+      const float* values = entry(g, 0, c);
+      PanelB panel = {reinterpret_cast<const Unit*>(values), kBlockUnits, wide.cols};
+      if (!fp32) {
+        engine_.pack_b(values, kBlockUnits, rows_, wide.cols, wide, own);
+        panel = {own, wide.cols, wide.cols};
+      }
+      engine_.multiply(wide, {s_.x_transposed, engine_.a_block(C_), C_}, 0, engine_.units(rows_),
+                       panel, dwte_block(tile, c) + c % kBlockUnits, kBlockUnits, begin_ > 0);
     }
   }
 
   void rows_backward(int64_t begin, int64_t end) const {
-    const int64_t C = a_.x.dim(1);
-    float* dx = a_.dx.data() + begin_ * C;
-    for (int64_t at = begin * C; at < std::min(end, rows_) * C; ++at) {
+    float* dx = a_.dx.data() + begin_ * C_;
+    for (int64_t at = begin * C_; at < end * C_; ++at) {
       float sum = 0;
       for (int64_t group = 0; group < cut_.groups; ++group) {
-        sum += s_.dx_part[group * cut_.chunk * C + at];
+        sum += s_.dx_part[group * cut_.chunk * C_ + at];
       }
       dx[at] = sum;
     }
   }
 
- private:
-  // out (rows, cols) (+)= a (rows, k) b (k, cols), both packed.
-  void product(const Unit* a, int64_t rows, int64_t k, const Unit* b, int64_t cols, float* out,
-               int64_t ld, bool accumulate) const {
-    const int64_t width = engine_.tile_cols();
-    for (int64_t col = 0; col < cols; col += width) {
-      engine_.multiply(a, engine_.a_panel_units(k), rows, 0, engine_.units(k),
-                       b + col / width * engine_.b_panel_units(k), std::min(width, cols - col),
-                       out + col, ld, accumulate);
+  void add_dwte(int64_t tile, int thread) const {
+    const int64_t cols = columns(tile);
+    float* turned = s_.own + thread * s_.own_floats;
+    for (int64_t v = 0; v < cols; v += kBlockUnits) {
+      const int64_t n = std::min(kBlockUnits, cols - v);
+      transpose(dwte_block(tile, v), kBlockUnits, C_, n, turned, C_);
+      add(a_.dwte.data() + (tile * kTileVocab + v) * C_, turned, n * C_);
     }
   }
-  Unit* own(int thread) const { return reinterpret_cast<Unit*>(s_.own + thread * s_.own_floats); }
+
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
-  float* tile_logits(int64_t tile, int thread) const {
-    return s_.logits + (a_.dx ? tile : thread) * cut_.chunk * kTileVocab;
+  float* tile_logits(int64_t at) const { return s_.logits + at * s_.logits_floats; }
+  float* entry(float* logits, int64_t row, int64_t col) const {
+    return logits + col / kBlockUnits * s_.logits_block + row * kBlockUnits + col % kBlockUnits;
+  }
+  float* dwte_block(int64_t tile, int64_t col) const {
+    return s_.dwte + (tile * kTileVocab + col / kBlockUnits * kBlockUnits) * C_;
   }
 
+  const Context& context_;
   const PanelEngine& engine_;
   const ClassifierArgs& a_;
-  const Cut& cut_;
-  const Scratch& s_;
-  int64_t begin_, rows_;
+  int64_t C_;
+  bool gradients_;
+  Cut cut_;
+  Scratch s_;
+  int64_t begin_ = 0, rows_ = 0;  // the chunk
 };
 
-Loss run(const Context& context, const ClassifierArgs& a) {
-  const int64_t M = a.x.dim(0), C = a.x.dim(1);
-  const bool gradients = static_cast<bool>(a.dx);
-  const Cut cut(M, a.vocab);
-  float* at =
-      context.scratch("classifier", classifier_workspace(context, M, C, a.vocab, gradients));
-  const auto take = [&at](int64_t floats) {
-    float* start = at;
-    at += rounded(floats);
-    return start;
-  };
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  const auto take_units = [&](int64_t units) { return reinterpret_cast<Unit*>(take(units)); };
-  Scratch scratch{};
-  scratch.x = take_units(engine.a_units(cut.chunk, C));
-  if (gradients) scratch.x_transposed = take_units(transposed_units(engine, cut, C));
-  scratch.own_floats = OwnCut(engine, cut.chunk, C, gradients).floats();
-  scratch.own = take(context.threads * scratch.own_floats);
-  scratch.logits = take((gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab);
-  scratch.tile_max = take(cut.tiles * cut.chunk);
-  scratch.tile_sum = take(cut.tiles * cut.chunk);
-  scratch.target_logit = take(cut.chunk);
-  scratch.log_sum_exp = take(cut.chunk);
-  if (gradients) scratch.dx_part = take(cut.groups * cut.chunk * C);
-
-  Loss total;
-  for (int64_t begin = 0; begin < M; begin += cut.chunk) {
-    const Chunk chunk(context, a, cut, scratch, begin);
-    parallel_for(context.threads, cut.tiles,
-                 [&](int64_t tile, int thread) { chunk.tile_forward(tile, thread); });
-    const Loss loss = chunk.rows_forward();
-    total.sum += loss.sum;
-    total.count += loss.count;
-    if (!gradients) continue;
-    parallel_for(context.threads, cut.groups, [&](int64_t group, int thread) {
-      for (int64_t t = cut.group_begin(group); t < cut.group_begin(group + 1); ++t) {
-        chunk.tile_backward(t, group, thread);
-      }
-    });
-    parallel_for(context.threads, ceil_div(cut.chunk, 64),
-                 [&](int64_t block, int) { chunk.rows_backward(block * 64, block * 64 + 64); });
-  }
-  return total;
+Loss run(const Context& context, const ClassifierArgs& args) {
+  return Classifier(context, args).run();
 }
 
 }  // namespace
@@ -276,15 +333,9 @@ const ClassifierKernels classifier_cpu = {run};
 
 int64_t classifier_workspace(const Context& context, int64_t tokens, int64_t channels,
                              int64_t vocab, bool gradients) {
-  const Cut cut(tokens, vocab);
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t packed = engine.a_units(cut.chunk, channels) +
-                         (gradients ? transposed_units(engine, cut, channels) : 0);
-  const int64_t own = context.threads * OwnCut(engine, cut.chunk, channels, gradients).floats();
-  const int64_t logits = (gradients ? cut.tiles : context.threads) * cut.chunk * kTileVocab;
-  const int64_t parts = 2 * cut.tiles * cut.chunk + 2 * cut.chunk;
-  const int64_t dx_part = gradients ? cut.groups * cut.chunk * channels : 0;
-  return packed + own + logits + parts + dx_part + 9 * kLanes;
+  return Scratch(nullptr, PanelEngine::get(context.precision), Cut(tokens, vocab), channels,
+                 gradients, context.threads)
+      .floats;
 }
 
 }  // namespace pyllmc

@@ -9,17 +9,8 @@
 namespace pyllmc {
 namespace {
 
-// Adds, for `rows` packed rows, the products of units [begin, end) in steps that suit the caches.
-void multiply_range(const PanelEngine& engine, const Unit* a, int64_t a_panel, int64_t rows,
-                    int64_t begin, int64_t end, const Unit* b, int64_t cols, float* out,
-                    int64_t ld) {
-  for (int64_t unit = begin; unit < end; unit += kDepthUnits) {
-    engine.multiply(a, a_panel, rows, unit, std::min(end, unit + kDepthUnits),
-                    b + (unit - begin) * engine.tile_cols(), cols, out, ld, unit > begin);
-  }
-}
-
-// Packs blocks of rows of x (M, K), one a work item, and hands them to `body(row, rows, packed)`.
+// Packs blocks of rows of x (M, K), one a work item, and hands them to
+// `body(row, rows, packed, a_block)`.
 template <class Body>
 void each_row_block(const Context& context, const PanelEngine& engine, ConstTensor x, Unit* scratch,
                     const Body& body) {
@@ -27,8 +18,8 @@ void each_row_block(const Context& context, const PanelEngine& engine, ConstTens
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
     const int64_t row = item * block, rows = std::min(block, M - row);
     Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
-    engine.pack_a(x.data() + row * K, K, rows, K, packed);
-    body(row, rows, packed);
+    engine.pack_a(x.data() + row * K, K, rows, K, packed, engine.a_block(block));
+    body(row, rows, packed, engine.a_block(block));
   });
 }
 int64_t row_block_floats(const Context& context, const PanelEngine& engine, int64_t K) {
@@ -45,32 +36,29 @@ void expand(const Context& context, const BandLayout& band, const float* stored,
             Tensor out, const Finish& finish) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
   Scratch scratch(context, expand_workspace(context, engine, band));
+  const PanelEngine::Tile& tile = engine.wide();
   const auto& tiles = band.tiles();
-  const int64_t width = engine.tile_cols(), H = band.hidden();
+  const int64_t H = band.hidden();
   Unit* b = scratch.take<Unit>(band.floats());
   parallel_for(context.threads, static_cast<int64_t>(tiles.size()), [&](int64_t t, int) {
-    const BandTile& tile = tiles[static_cast<size_t>(t)];
-    engine.pack_b(stored + tile.offset, kBandTile, tile.window(), kBandTile, b + tile.offset);
+    const BandTile& at = tiles[static_cast<size_t>(t)];
+    engine.pack_b(stored + at.offset, kBandTile, at.window(), kBandTile, tile, b + at.offset);
   });
-  const int64_t a_panel = engine.a_panel_units(band.residual());
-  each_row_block(context, engine, x, scratch.take<Unit>(0),
-                 [&](int64_t row, int64_t rows, const Unit* packed) {
-                   for (const BandTile& tile : tiles) {
-                     const int64_t begin = engine.units(tile.begin), end = engine.units(tile.end);
-                     for (int64_t col = 0; col < tile.units; col += width) {
-                       const int64_t cols = std::min(width, tile.units - col);
-                       float* at = out.data() + row * H + tile.hidden + col;
-                       if (begin == end) {  // no channel reaches this tile
-                         for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * H, cols, 0.0f);
-                       }
-                       multiply_range(
-                           engine, packed, a_panel, rows, begin, end,
-                           b + tile.offset + col / width * engine.b_panel_units(tile.window()),
-                           cols, at, H);
-                       finish(row, rows, tile.hidden + col, cols);
-                     }
-                   }
-                 });
+  each_row_block(
+      context, engine, x, scratch.take<Unit>(0),
+      [&](int64_t first, int64_t rows, const Unit* packed, int64_t a_block) {
+        for (const BandTile& at : tiles) {
+          for (int64_t col = 0; col < at.units; col += tile.cols) {
+            const int64_t cols = std::min(tile.cols, at.units - col);
+            const Unit* panel =
+                b + at.offset + col / tile.cols * engine.b_panel_units(at.window(), tile);
+            engine.multiply(
+                tile, {packed, a_block, rows}, engine.units(at.begin), engine.units(at.end),
+                {panel, tile.cols, cols}, out.data() + first * H + at.hidden + col, H, false,
+                [&](int64_t row, int64_t n) { finish(first + row, n, at.hidden + col, cols); });
+          }
+        }
+      });
 }
 
 // A panel of `width` residual channels: the hidden units that they see, begin on an even one.
@@ -80,19 +68,20 @@ Pattern::Span panel_span(const BandLayout& band, int64_t channel, int64_t width)
   return {begin, std::max(begin, span.end)};
 }
 
+// Narrow panels, because a panel's span is as much longer than a channel's as the panel is wide.
 struct ContractCut {
   int64_t depth, panels, panel_units;
   ContractCut(const PanelEngine& engine, const BandLayout& band)
-      : depth(band.widest(engine.tile_cols()) + 2),
-        panels(ceil_div(band.residual(), engine.tile_cols())),
-        panel_units(Scratch::round(engine.b_panel_units(depth))) {}
+      : depth(band.widest(engine.narrow().cols) + 2),
+        panels(ceil_div(band.residual(), engine.narrow().cols)),
+        panel_units(Scratch::round(engine.b_panel_units(depth, engine.narrow()))) {}
 };
 
 int64_t contract_workspace(const Context& context, const PanelEngine& engine,
                            const BandLayout& band) {
   const ContractCut cut(engine, band);
   return cut.panels * cut.panel_units +
-         context.threads * Scratch::round(cut.depth * engine.tile_cols()) +
+         context.threads * Scratch::round(cut.depth * engine.narrow().cols) +
          row_block_floats(context, engine, band.hidden());
 }
 
@@ -102,7 +91,8 @@ void contract(const Context& context, const BandLayout& band, const float* store
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const ContractCut cut(engine, band);
   Scratch scratch(context, contract_workspace(context, engine, band));
-  const int64_t width = engine.tile_cols(), C = band.residual();
+  const PanelEngine::Tile& narrow = engine.narrow();
+  const int64_t width = narrow.cols, C = band.residual();
   Unit* b = scratch.take<Unit>(cut.panels * cut.panel_units);
   float* turned = scratch.take<float>(context.threads * Scratch::round(cut.depth * width));
   parallel_for(context.threads, cut.panels, [&](int64_t panel, int thread) {
@@ -120,25 +110,23 @@ void contract(const Context& context, const BandLayout& band, const float* store
                 kBandTile, last - first, stop - unit,
                 mine + (unit - span.begin) * width + first - channel, width);
     }
-    engine.pack_b(mine, width, span.size(), cols, b + panel * cut.panel_units);
+    engine.pack_b(mine, width, span.size(), cols, narrow, b + panel * cut.panel_units);
   });
-  const int64_t a_panel = engine.a_panel_units(band.hidden());
   each_row_block(context, engine, x, scratch.take<Unit>(0),
-                 [&](int64_t row, int64_t rows, const Unit* packed) {
+                 [&](int64_t first, int64_t rows, const Unit* packed, int64_t a_block) {
                    for (int64_t panel = 0; panel < cut.panels; ++panel) {
                      const int64_t channel = panel * width, cols = std::min(width, C - channel);
                      const Pattern::Span span = panel_span(band, channel, width);
-                     float* at = out.data() + row * C + channel;
-                     if (span.size() == 0) {
-                       for (int64_t r = 0; r < rows; ++r) std::fill_n(at + r * C, cols, 0.0f);
-                     }
-                     multiply_range(engine, packed, a_panel, rows, engine.units(span.begin),
-                                    engine.units(span.end), b + panel * cut.panel_units, cols, at,
-                                    C);
-                     finish(row, rows, channel, cols);
+                     engine.multiply(
+                         narrow, {packed, a_block, rows}, engine.units(span.begin),
+                         engine.units(span.end), {b + panel * cut.panel_units, width, cols},
+                         out.data() + first * C + channel, C, false,
+                         [&](int64_t row, int64_t n) { finish(first + row, n, channel, cols); });
                    }
                  });
 }
+
+constexpr int64_t kItemTiles = 4;  // of a work item, whose rows of u are then longer pieces
 
 struct GradientCut {
   int64_t chunks, chunk_units, lines;
@@ -147,61 +135,82 @@ struct GradientCut {
         chunk_units(engine.a_units(band.residual(), kChunkRows)),
         lines(0) {
     for (const BandTile& tile : band.tiles()) {
-      lines = std::max(lines, tile.window() + 2 * engine.tile_rows());
+      lines = std::max(lines, tile.window());
     }
   }
+  int64_t sums() const { return lines * kBandTile; }  // floats of a tile
   int64_t thread_floats(const PanelEngine& engine) const {
-    return Scratch::round(engine.b_units(kChunkRows, kBandTile)) +
-           Scratch::round(lines * kBandTile);
+    return Scratch::round(engine.b_units(kChunkRows, kItemTiles * kBandTile, engine.wide())) +
+           Scratch::round(kItemTiles * sums());
   }
 };
 
 int64_t gradient_workspace(const Context& context, const PanelEngine& engine, int64_t M,
                            const BandLayout& band) {
   const GradientCut cut(engine, M, band);
-  return Scratch::round(cut.chunks * cut.chunk_units) + context.threads * cut.thread_floats(engine);
+  return Scratch::round(cut.chunks * cut.chunk_units) +
+         Scratch::round(cut.chunks * band.residual()) + context.threads * cut.thread_floats(engine);
 }
 
-// `residual` (M, C) and `hidden` (M, H) are x and dy of FC1, dy and x of FC2. A tile is one work
-// item; the rows of whole panels that its window does not need are computed and dropped.
+// dT of both weights, and db, the sums of dy: `residual` (M, C) and `hidden` (M, H) are x and dy of
+// FC1, dy and x of FC2. A work item is a few tiles.
 void gradient(const Context& context, const BandLayout& band, ConstTensor residual,
-              ConstTensor hidden, float* stored) {
+              ConstTensor hidden, float* stored, float* db) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const int64_t M = residual.dim(0), C = band.residual(), H = band.hidden();
   const GradientCut cut(engine, M, band);
   Scratch scratch(context, gradient_workspace(context, engine, M, band));
   Unit* r = scratch.take<Unit>(cut.chunks * cut.chunk_units);
+  float* chunk_sums = scratch.take<float>(cut.chunks * C);
   float* own = scratch.take<float>(context.threads * cut.thread_floats(engine));
+  float* residual_db = band.hidden_is_rows() ? nullptr : db;
+  float* hidden_db = band.hidden_is_rows() ? db : nullptr;
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
-    const int64_t row = chunk * kChunkRows;
-    engine.pack_a_transposed(residual.data() + row * C, C, C, std::min(kChunkRows, M - row),
-                             r + chunk * cut.chunk_units);
+    const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
+    const float* from = residual.data() + row * C;
+    engine.pack_a_transposed(from, C, C, rows, r + chunk * cut.chunk_units, engine.a_block(C));
+    if (!residual_db) return;
+    std::fill_n(chunk_sums + chunk * C, C, 0.0f);
+    add_column_sums(from, rows, C, chunk_sums + chunk * C);
   });
-  const int64_t width = engine.tile_cols(), height = engine.tile_rows();
+  if (residual_db) add_column_sums(chunk_sums, cut.chunks, C, residual_db);
+
+  const PanelEngine::Tile& wide = engine.wide();
   const auto& tiles = band.tiles();
-  parallel_for(context.threads, static_cast<int64_t>(tiles.size()), [&](int64_t t, int thread) {
-    const BandTile& tile = tiles[static_cast<size_t>(t)];
-    if (tile.window() == 0) return;
+  const auto count = static_cast<int64_t>(tiles.size());
+  parallel_for(context.threads, ceil_div(count, kItemTiles), [&](int64_t item, int thread) {
+    const BandTile* first = &tiles[static_cast<size_t>(item * kItemTiles)];
+    const BandTile* last = tiles.data() + std::min(count, (item + 1) * kItemTiles);
+    const int64_t units = last[-1].hidden + last[-1].units - first->hidden;
     auto* u = reinterpret_cast<Unit*>(own + thread * cut.thread_floats(engine));
-    auto* sums =
-        reinterpret_cast<float*>(u + Scratch::round(engine.b_units(kChunkRows, kBandTile)));
-    const int64_t first_panel = tile.begin / height, first_row = first_panel * height;
-    const int64_t lines = std::min(C, ceil_div(tile.end, height) * height) - first_row;
+    auto* sums = reinterpret_cast<float*>(
+        u + Scratch::round(engine.b_units(kChunkRows, kItemTiles * kBandTile, wide)));
     for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
       const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
-      const int64_t a_panel = engine.a_panel_units(rows);
-      engine.pack_b(hidden.data() + row * H + tile.hidden, H, rows, tile.units, u);
-      for (int64_t col = 0; col < tile.units; col += width) {
-        engine.multiply(r + chunk * cut.chunk_units + first_panel * a_panel, a_panel, lines, 0,
-                        engine.units(rows), u + col / width * engine.b_panel_units(rows),
-                        std::min(width, tile.units - col), sums + col, kBandTile, chunk > 0);
+      engine.pack_b(hidden.data() + row * H + first->hidden, H, rows, units, wide, u,
+                    hidden_db ? hidden_db + first->hidden : nullptr);
+      for (const BandTile* tile = first; tile < last; ++tile) {
+        if (tile->window() == 0) continue;
+        for (int64_t col = 0; col < tile->units; col += wide.cols) {
+          const int64_t panel = (tile->hidden - first->hidden + col) / wide.cols;
+          engine.multiply(wide,
+                          {r + chunk * cut.chunk_units + tile->begin * kBlockUnits,
+                           engine.a_block(C), tile->window()},
+                          0, engine.units(rows),
+                          {u + panel * engine.b_panel_units(rows, wide), wide.cols,
+                           std::min(wide.cols, tile->units - col)},
+                          sums + (tile - first) * cut.sums() + col, kBandTile, chunk > 0);
+        }
       }
     }
-    for (int64_t channel = tile.begin; channel < tile.end; ++channel) {
-      const Pattern::Span span = band.kept(tile, channel);
-      const float* from = sums + (channel - first_row) * kBandTile;
-      float* to = stored + tile.offset + (channel - tile.begin) * kBandTile;
-      for (int64_t unit = span.begin; unit < span.end; ++unit) to[unit] += from[unit];
+    for (const BandTile* tile = first; tile < last; ++tile) {
+      for (int64_t channel = tile->begin; channel < tile->end; ++channel) {
+        const Pattern::Span span = band.kept(*tile, channel);
+        const int64_t at = (channel - tile->begin) * kBandTile;
+        const float* from = sums + (tile - first) * cut.sums() + at;
+        float* to = stored + tile->offset + at;
+        for (int64_t unit = span.begin; unit < span.end; ++unit) to[unit] += from[unit];
+      }
     }
   });
 }
@@ -248,15 +257,8 @@ void band_forward(const Context& context, const LinearForward& a) {
 void band_backward(const Context& context, const LinearBackward& a) {
   const BandLayout& band = *a.band;
   const bool up = band.hidden_is_rows();
-  gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, a.dw.data());
-  if (a.db) {
-    constexpr int64_t kColumns = 64;
-    const int64_t M = a.dy.dim(0), N = a.dy.dim(1);
-    parallel_for(context.threads, ceil_div(N, kColumns), [&](int64_t block, int) {
-      const int64_t begin = block * kColumns;
-      add_column_sums(a.dy.data(), M, N, begin, std::min(N, begin + kColumns), a.db.data());
-    });
-  }
+  gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, a.dw.data(),
+           a.db ? a.db.data() : nullptr);
   const auto finish = [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
     finish_tile(a, row, rows, col, cols);
   };

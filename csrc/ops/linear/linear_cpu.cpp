@@ -11,35 +11,68 @@ constexpr int64_t kTurnedRows = 16;  // rows of dw that are turned from dw^T at 
 // Outputs whose rows of dw one work item sums.
 int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
 
-PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
+// sums[i] = x . w[i] for four rows of w, `ld` apart.
+PYLLMC_INLINE void four_dots(const float* w, int64_t ld, const float* x, int64_t K, float sums[4]) {
+  const int64_t unrolled = K / (2 * kLanes) * (2 * kLanes), whole = K / kLanes * kLanes;
+  f32x16 even[4] = {}, odd[4] = {};
+  for (int64_t k = 0; k < unrolled; k += 2 * kLanes) {
+    const f32x16 first = load16(x + k), second = load16(x + k + kLanes);
+    for (int i = 0; i < 4; ++i) {
+      even[i] += load16(w + i * ld + k) * first;
+      odd[i] += load16(w + i * ld + k + kLanes) * second;
+    }
+  }
+  if (unrolled < whole) {
+    for (int i = 0; i < 4; ++i) even[i] += load16(w + i * ld + unrolled) * load16(x + unrolled);
+  }
+  if (const int64_t rest = K - whole) {
+    const f32x16 last = load_part(x + whole, rest, 0);
+    for (int i = 0; i < 4; ++i) odd[i] += load_part(w + i * ld + whole, rest, 0) * last;
+  }
+  for (int i = 0; i < 4; ++i) even[i] += odd[i];
+  sum16_of_four(even, sums);
+}
+
+// The same of bf16: sixteen words of two, whose halves become fp32 by moving them into place, so
+// the even and the odd inputs are summed apart. K is even.
+PYLLMC_INLINE void four_dots_bf16(const uint16_t* w, int64_t ld, const float* even,
+                                  const float* odd, int64_t K, float sums[4]) {
+  const int64_t whole = K / (2 * kLanes) * (2 * kLanes);
+  f32x16 low_sum[4] = {}, high_sum[4] = {};
+  const auto add = [&](int64_t k, int64_t bytes) PYLLMC_INLINE_LAMBDA {
+    for (int i = 0; i < 4; ++i) {
+      i32x16 words{};
+      std::memcpy(&words, w + i * ld + k, static_cast<size_t>(bytes));
+      const i32x16 low_bits = words << 16, high_bits = words & static_cast<int32_t>(0xffff0000u);
+      f32x16 low, high;
+      std::memcpy(&low, &low_bits, sizeof low);
+      std::memcpy(&high, &high_bits, sizeof high);
+      low_sum[i] += low * load16(even + k / 2);
+      high_sum[i] += high * load16(odd + k / 2);
+    }
+  };
+  for (int64_t k = 0; k < whole; k += 2 * kLanes) add(k, sizeof(i32x16));
+  if (whole < K) add(whole, (K - whole) * 2);
+  for (int i = 0; i < 4; ++i) low_sum[i] += high_sum[i];
+  sum16_of_four(low_sum, sums);
 }
 
 // y[row, n] = x[row] . w[n] for a handful of rows: the weight is read once, at memory speed.
 PYLLMC_SIMD void dot_products(const LinearForward& a, int64_t n_begin, int64_t n_end) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
-  const int64_t unrolled = K / (4 * kLanes) * (4 * kLanes), whole = K / kLanes * kLanes;
-  for (int64_t n = n_begin; n < n_end; ++n) {
-    const float* w = a.w.data() + n * K;
-    for (int64_t row = 0; row < M; ++row) {
-      const float* x = a.x.data() + row * K;
-      f32x16 sums[4] = {};
-      for (int64_t k = 0; k < unrolled; k += 4 * kLanes) {
-        for (int i = 0; i < 4; ++i) {
-          sums[i] += load16(w + k + i * kLanes) * load16(x + k + i * kLanes);
-        }
-      }
-      for (int64_t k = unrolled; k < whole; k += kLanes) sums[0] += load16(w + k) * load16(x + k);
-      if (const int64_t rest = K - whole) {
-        sums[1] += load_part(w + whole, rest, 0) * load_part(x + whole, rest, 0);
-      }
-      a.y.data()[row * N + n] = sum16((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (int64_t row = 0; row < M; ++row) {
+    const float *x = a.x.data() + row * K, *w = a.w.data();
+    float* y = a.y.data() + row * N;
+    int64_t n = n_begin;
+    for (; n + 4 <= n_end; n += 4) four_dots(w + n * K, K, x, K, y + n);
+    for (; n < n_end; ++n) {
+      float sums[4];
+      four_dots(w + n * K, 0, x, K, sums);
+      y[n] = sums[0];
     }
   }
 }
 
-// The same with a bf16 weight: sixteen words of two, whose halves become fp32 by moving them into
-// place, so the even and the odd inputs are summed apart.
 PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int64_t n_end) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   constexpr int64_t kPart = 1024;  // inputs that are split at once
@@ -47,61 +80,53 @@ PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int6
   for (int64_t row = 0; row < M; ++row) {
     float* y = a.y.data() + row * N;
     for (int64_t k0 = 0; k0 < K; k0 += kPart) {
-      const int64_t n_k = std::min(kPart, K - k0), whole = n_k / (2 * kLanes) * (2 * kLanes);
+      const int64_t n_k = std::min(kPart, K - k0), pairs = n_k / 2;
       const float* x = a.x.data() + row * K + k0;
-      for (int64_t i = 0; i < n_k / 2; ++i) {
+      for (int64_t i = 0; i < pairs; ++i) {
         even[i] = x[2 * i];
         odd[i] = x[2 * i + 1];
       }
-      for (int64_t n = n_begin; n < n_end; ++n) {
-        const uint16_t* w = a.w_bf16.data() + n * K + k0;
-        f32x16 low_sum{}, high_sum{};
-        for (int64_t k = 0; k < whole; k += 2 * kLanes) {
-          i32x16 words;
-          std::memcpy(&words, w + k, sizeof words);
-          const i32x16 low_bits = words << 16;
-          const i32x16 high_bits = words & static_cast<int32_t>(0xffff0000u);
-          f32x16 low, high;
-          std::memcpy(&low, &low_bits, sizeof low);
-          std::memcpy(&high, &high_bits, sizeof high);
-          low_sum += low * load16(even + k / 2);
-          high_sum += high * load16(odd + k / 2);
+      for (int64_t i = pairs; i % kLanes; ++i) even[i] = odd[i] = 0;
+      const uint16_t* w = a.w_bf16.data() + k0;
+      for (int64_t n = n_begin; n < n_end; n += 4) {
+        const int64_t count = n_end - n < 4 ? 1 : 4;
+        float sums[4];
+        four_dots_bf16(w + n * K, count == 4 ? K : 0, even, odd, 2 * pairs, sums);
+        for (int64_t i = 0; i < count; ++i) {
+          if (n_k % 2) sums[i] += float_from_bf16(w[(n + i) * K + n_k - 1]) * x[n_k - 1];
+          y[n + i] = k0 == 0 ? sums[i] : y[n + i] + sums[i];
         }
-        float sum = sum16(low_sum + high_sum);
-        for (int64_t k = whole; k < n_k; ++k) sum += float_from_bf16(w[k]) * x[k];
-        y[n] = k0 == 0 ? sum : y[n] + sum;
+        if (count < 4) n -= 3;
       }
     }
   }
 }
 
 // out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col,
-// cols)` sees every tile column when its sums are complete.
+// cols)` sees every tile when its sums are complete.
 template <class Finish>
 void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a, const Unit* b,
                    Tensor out, Unit* scratch, const Finish& finish) {
   const int64_t M = a.dim(0), K = a.dim(1), N = out.dim(1), units = engine.units(K);
-  const int64_t block = row_block(units), width = engine.tile_cols();
-  const int64_t a_panel = engine.a_panel_units(K), b_panel = engine.b_panel_units(K);
+  const PanelEngine::Tile& tile = engine.wide();
+  const int64_t block = row_block(units), a_block = engine.a_block(block);
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
-    const int64_t row = item * block, rows = std::min(block, M - row);
+    const int64_t first = item * block, rows = std::min(block, M - first);
     Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
-    engine.pack_a(a.data() + row * K, K, rows, K, packed);
-    for (int64_t col = 0; col < N; col += width) {
-      const int64_t cols = std::min(width, N - col);
-      const Unit* panel = b + col / width * b_panel;
-      for (int64_t unit = 0; unit < units; unit += kDepthUnits) {
-        engine.multiply(packed, a_panel, rows, unit, std::min(units, unit + kDepthUnits),
-                        panel + unit * width, cols, out.data() + row * N + col, N, unit > 0);
-      }
-      finish(row, rows, col, cols);
+    engine.pack_a(a.data() + first * K, K, rows, K, packed, a_block);
+    for (int64_t col = 0; col < N; col += tile.cols) {
+      const int64_t cols = std::min(tile.cols, N - col);
+      const Unit* panel = b + col / tile.cols * engine.b_panel_units(K, tile);
+      engine.multiply(tile, {packed, a_block, rows}, 0, units, {panel, tile.cols, cols},
+                      out.data() + first * N + col, N, false,
+                      [&](int64_t row, int64_t n) { finish(first + row, n, col, cols); });
     }
   });
 }
 
 int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engine, int64_t K,
                                 int64_t N) {
-  return Scratch::round(engine.b_units(K, N)) +
+  return Scratch::round(engine.b_units(K, N, engine.wide())) +
          context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
 }
 
@@ -109,9 +134,9 @@ void forward(const Context& context, const LinearForward& a) {
   if (a.band) return band_forward(context, a);
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   if (M <= kFewRows) {
-    constexpr int64_t kOutputs = 64;
-    parallel_for(context.threads, ceil_div(N, kOutputs), [&](int64_t block, int) {
-      const int64_t begin = block * kOutputs, end = std::min(N, begin + kOutputs);
+    const int64_t outputs = std::clamp<int64_t>(N / 64 / 4 * 4, 64, 1024);  // of a work item
+    parallel_for(context.threads, ceil_div(N, outputs), [&](int64_t block, int) {
+      const int64_t begin = block * outputs, end = std::min(N, begin + outputs);
       a.w_bf16 ? dot_products_bf16(a, begin, end) : dot_products(a, begin, end);
       finish_tile(a, 0, M, begin, end - begin);
     });
@@ -119,12 +144,12 @@ void forward(const Context& context, const LinearForward& a) {
   }
   const PanelEngine& engine = PanelEngine::get(context.precision);
   Scratch scratch(context, linear_workspace(context, M, K, N, false));
-  const int64_t width = engine.tile_cols();
-  Unit* b = scratch.take<Unit>(engine.b_units(K, N));
-  parallel_for(context.threads, ceil_div(N, width), [&](int64_t panel, int) {
-    const int64_t n = panel * width;
-    engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(width, N - n),
-                             b + panel * engine.b_panel_units(K));
+  const PanelEngine::Tile& tile = engine.wide();
+  Unit* b = scratch.take<Unit>(engine.b_units(K, N, tile));
+  parallel_for(context.threads, ceil_div(N, tile.cols), [&](int64_t panel, int) {
+    const int64_t n = panel * tile.cols;
+    engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(tile.cols, N - n), tile,
+                             b + panel * engine.b_panel_units(K, tile));
   });
   multiply_rows(context, engine, a.x, b, a.y, scratch.take<Unit>(0),
                 [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -136,12 +161,12 @@ void backward_input(const Context& context, const LinearBackward& a) {
   const int64_t K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   Scratch scratch(context, multiply_rows_workspace(context, engine, N, K));
-  const int64_t width = engine.tile_cols();
-  Unit* b = scratch.take<Unit>(engine.b_units(N, K));
-  parallel_for(context.threads, ceil_div(K, width), [&](int64_t panel, int) {
-    const int64_t k = panel * width;
-    engine.pack_b(a.w.data() + k, K, N, std::min(width, K - k),
-                  b + panel * engine.b_panel_units(N));
+  const PanelEngine::Tile& tile = engine.wide();
+  Unit* b = scratch.take<Unit>(engine.b_units(N, K, tile));
+  parallel_for(context.threads, ceil_div(K, tile.cols), [&](int64_t panel, int) {
+    const int64_t k = panel * tile.cols;
+    engine.pack_b(a.w.data() + k, K, N, std::min(tile.cols, K - k), tile,
+                  b + panel * engine.b_panel_units(N, tile));
   });
   multiply_rows(context, engine, a.dy, b, a.dx, scratch.take<Unit>(0),
                 [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
@@ -156,7 +181,9 @@ struct WeightCut {
       : block(output_block(N)),
         chunks(ceil_div(M, kChunkRows)),
         x_chunk_units(engine.a_units(K, kChunkRows)) {}
-  int64_t dy_units(const PanelEngine& engine) const { return engine.b_units(kChunkRows, block); }
+  int64_t dy_units(const PanelEngine& engine) const {
+    return engine.b_units(kChunkRows, block, engine.wide());
+  }
   int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
     return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
            Scratch::round(K * kTurnedRows);
@@ -175,9 +202,9 @@ void backward_weight(const Context& context, const LinearBackward& a) {
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
     const int64_t row = chunk * kChunkRows;
     engine.pack_a_transposed(a.x.data() + row * K, K, K, std::min(kChunkRows, M - row),
-                             x + chunk * cut.x_chunk_units);
+                             x + chunk * cut.x_chunk_units, engine.a_block(K));
   });
-  const int64_t width = engine.tile_cols();
+  const PanelEngine::Tile& tile = engine.wide();
   parallel_for(context.threads, ceil_div(N, cut.block), [&](int64_t item, int thread) {
     const int64_t begin = item * cut.block, outputs = std::min(cut.block, N - begin);
     float* mine = own + thread * cut.thread_floats(engine, K);
@@ -186,11 +213,13 @@ void backward_weight(const Context& context, const LinearBackward& a) {
     float* turned = sums + Scratch::round(K * cut.block);
     for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
       const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
-      engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, dy);
-      for (int64_t col = 0; col < outputs; col += width) {
-        engine.multiply(x + chunk * cut.x_chunk_units, engine.a_panel_units(rows), K, 0,
-                        engine.units(rows), dy + col / width * engine.b_panel_units(rows),
-                        std::min(width, outputs - col), sums + col, cut.block, chunk > 0);
+      engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, tile, dy,
+                    a.db ? a.db.data() + begin : nullptr);
+      for (int64_t col = 0; col < outputs; col += tile.cols) {
+        const Unit* panel = dy + col / tile.cols * engine.b_panel_units(rows, tile);
+        engine.multiply(tile, {x + chunk * cut.x_chunk_units, engine.a_block(K), K}, 0,
+                        engine.units(rows), {panel, tile.cols, std::min(tile.cols, outputs - col)},
+                        sums + col, cut.block, chunk > 0);
       }
     }
     for (int64_t first = 0; first < outputs; first += kTurnedRows) {
@@ -204,7 +233,6 @@ void backward_weight(const Context& context, const LinearBackward& a) {
         });
       }
     }
-    if (a.db) add_column_sums(a.dy.data(), M, N, begin, begin + outputs, a.db.data());
   });
 }
 

@@ -50,11 +50,9 @@ void finish_tile(const LinearBackward& a, int64_t row_begin, int64_t rows, int64
   }
 }
 
-PYLLMC_SIMD void add_column_sums(const float* dy, int64_t M, int64_t N, int64_t begin, int64_t end,
-                                 float* db) {
-  for (int64_t row = 0; row < M; ++row) {
-    const float* line = dy + row * N;
-    for (int64_t n = begin; n < end; ++n) db[n] += line[n];
+PYLLMC_SIMD void add_column_sums(const float* values, int64_t rows, int64_t N, float* sums) {
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t n = 0; n < N; ++n) sums[n] += values[row * N + n];
   }
 }
 

@@ -10,9 +10,8 @@
 namespace pyllmc {
 
 // Cuts, chosen by the shape of the problem alone.
-constexpr int64_t kFewRows = 4;       // up to this many rows are dot products, not tiles
-constexpr int64_t kDepthUnits = 256;  // units of K that pass through a tile at once
-constexpr int64_t kChunkRows = 256;   // rows of x and dy that dw sums at once
+constexpr int64_t kFewRows = 4;      // up to this many rows are dot products, not tiles
+constexpr int64_t kChunkRows = 256;  // rows of x and dy that dw sums at once
 
 // Rows of x or dy whose packed panels stay in a core's second-level cache.
 inline int64_t row_block(int64_t units) { return units <= 512 ? 192 : units <= 1024 ? 96 : 48; }
@@ -40,8 +39,9 @@ void finish_tile(const LinearForward& a, int64_t row_begin, int64_t rows, int64_
 // dx *= gelu'(activation) on a tile of dx; nothing without an activation.
 void finish_tile(const LinearBackward& a, int64_t row_begin, int64_t rows, int64_t col,
                  int64_t cols);
-// db[begin, end) += sums of dy (M, N) over M.
-void add_column_sums(const float* dy, int64_t M, int64_t N, int64_t begin, int64_t end, float* db);
+// sums (N) += those of rows (rows, N).
+void add_column_sums(const float* values, int64_t rows, int64_t N, float* sums);
+void add_row(float* out, const float* values, int64_t n);
 
 // The same ops on a weight that stores its band only (args.band is set).
 void band_forward(const Context& context, const LinearForward& args);
