@@ -75,7 +75,8 @@ def runs(
     matrix = load_matrix(folder, parse_overrides(settings), results)
     if not follow and not any(log_file(matrix, cell) for cell in matrix.cells()):
         raise FormatError(
-            f"{matrix.out} holds no log of {folder}'s runs: run `pyllmc matrix run {folder}` first"
+            f"{matrix.out} holds no log of {folder}'s runs: run `pyllmc matrix run {folder}` "
+            "first, or name what it was given by --set, and by --out with --results"
         )
     failed = _export(matrix, to, out, follow)
     click.echo(out)

@@ -6,7 +6,9 @@ import json
 import signal
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -24,11 +26,20 @@ SINK = ("--sink", "tensorboard")
 
 
 @pytest.fixture
-def tracked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def tracked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """The lab, with a stand-in for tensorboardX in every process."""
     monkeypatch.syspath_prepend(str(STAND_IN))
     monkeypatch.setenv("PYTHONPATH", str(STAND_IN))
-    return lab
+    real = take_out("tensorboardX")
+    yield lab
+    take_out("tensorboardX")
+    sys.modules.update(real)
+
+
+def take_out(package: str) -> dict[str, ModuleType]:
+    """Has the next import of a package find it anew."""
+    names = [name for name in sys.modules if name.split(".")[0] == package]
+    return {name: sys.modules.pop(name) for name in names}
 
 
 def told(lab: Lab, kind: str = "scalar") -> list[list[Any]]:
