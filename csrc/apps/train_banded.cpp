@@ -45,9 +45,8 @@ pyllmc::Flags flags_for(Choices& choices) {
       "run had never stopped, to the last bit; the two newest are kept. What has changed since "
       "then\n"
       "(data, batch, schedule, machine) is refused with the difference shown, unless named by\n"
-      "--allow-changed NAME,NAME. The first Ctrl-C finishes the step, saves and stops; a second "
-      "one\n"
-      "stops at once.\n"
+      "--allow-changed NAME,NAME. A second program on the same checkpoint is refused. The first\n"
+      "Ctrl-C finishes the step, saves and stops; a second one stops at once.\n"
       "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or gradient\n"
       "that is not finite; the checkpoint is left as it was), 4 bad or missing file, 75 stopped "
       "by\n"
@@ -104,6 +103,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("g", "sample-length", &s.sample_length, "tokens of a sample; 0 = none");
   flags.group("Seeds and machine");
   flags.action("", "seed", "both seeds below", "", [&s](int64_t value) {
+    pyllmc::require_between("--seed", value, 0, UINT32_MAX);
     s.init_seed = value;
     s.data_seed = value;
   });

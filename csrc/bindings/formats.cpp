@@ -244,8 +244,8 @@ void bind_tokens(py::module_& m) {
             std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
             return std::string(text);
           },
-          "16 hexadecimal digits over each shard's file name, size, header and first and last\n"
-          "64 KiB of tokens; folders are not part of it.");
+          "16 hexadecimal digits over each shard's file name, size and content; folders are not\n"
+          "part of it. A file is read whole, once as long as it does not change.");
 }
 
 void bind_tokenizer(py::module_& m) {

@@ -251,7 +251,8 @@ void bind_model(py::module_& m) {
              if (fc2) options.fc2_bandwidths = bandwidth_list(*fc2);
              if (pattern) options.pattern = pattern_kind(*pattern);
              if (mask_seed) options.mask_seed = *mask_seed;
-             auto model = std::make_unique<Gpt2>(options);
+             const bool as_described = !fc1 && !fc2 && !pattern && !mask_seed;
+             auto model = as_described ? model_of(file) : std::make_unique<Gpt2>(options);
              model->parameters().allocate(gradients, device);
              read_weights(*model, file);
              return std::make_unique<PyModel>(std::move(model), gradients, threads, products,

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <mutex>
 #include <numeric>
 #include <utility>
 
 #include "core/error.h"
+#include "formats/crc32.h"
 
 namespace pyllmc {
 
@@ -42,6 +44,27 @@ struct Fnv1a {
     for (size_t i = 0; i < bytes; ++i) hash = (hash ^ p[i]) * 0x100000001b3u;
   }
 };
+
+// CRC-32 of a whole file. Loaders, the log and every training state ask for it: what was read once
+// is remembered for as long as the file is the same.
+uint32_t content_crc(const FileReader& file) {
+  static std::mutex mutex;
+  static std::vector<std::pair<FileIdentity, uint32_t>> known;
+  const std::lock_guard guard(mutex);
+  const auto found =
+      std::ranges::find(known, file.identity(), &std::pair<FileIdentity, uint32_t>::first);
+  if (found != known.end()) return found->second;
+  std::vector<char> piece(size_t{1} << 20);
+  uint32_t crc = 0;
+  for (int64_t at = 0; at < file.size(); at += static_cast<int64_t>(piece.size())) {
+    const auto n =
+        static_cast<size_t>(std::min(file.size() - at, static_cast<int64_t>(piece.size())));
+    file.read(at, piece.data(), n);
+    crc = crc32(piece.data(), n, crc);
+  }
+  known.emplace_back(file.identity(), crc);
+  return crc;
+}
 
 }  // namespace
 
@@ -135,23 +158,14 @@ void TokenShards::check_range(int64_t vocab_size) const {
 }
 
 uint64_t TokenShards::fingerprint() const {
-  constexpr int64_t kEdgeBytes = 1 << 16;
   Fnv1a hash;
-  std::vector<char> edge(kEdgeBytes);
   for (const Shard& shard : shards_) {
     const std::string name = std::filesystem::path(shard.path).filename().string();
     hash.add(name.c_str(), name.size() + 1);
     const int64_t size = shard.identity.size;
     hash.add(&size, sizeof size);
-    const FileReader file = reopen(shard);
-    const auto add_bytes = [&](int64_t offset, int64_t bytes) {
-      file.read(offset, edge.data(), static_cast<size_t>(bytes));
-      hash.add(edge.data(), static_cast<size_t>(bytes));
-    };
-    add_bytes(0, kHeaderBytes);
-    const int64_t bytes = std::min(kEdgeBytes, size - kHeaderBytes);
-    add_bytes(kHeaderBytes, bytes);
-    add_bytes(size - bytes, bytes);
+    const uint32_t crc = content_crc(reopen(shard));
+    hash.add(&crc, sizeof crc);
   }
   return hash.hash;
 }

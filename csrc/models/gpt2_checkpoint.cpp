@@ -21,6 +21,14 @@ Gpt2Options options_of(const ModelFile& file) {
           .mlp_rank = file.shape().mlp_rank};
 }
 
+std::unique_ptr<Gpt2> model_of(const ModelFile& file) {
+  try {
+    return std::make_unique<Gpt2>(options_of(file));
+  } catch (const UsageError& problem) {
+    throw FormatError(message(file.path(), " describes a model that cannot be: ", problem.what()));
+  }
+}
+
 void read_weights(Gpt2& model, const ModelFile& file) {
   if (!(file.shape() == model.shape())) {
     throw FormatError(
@@ -41,7 +49,7 @@ void read_weights(Gpt2& model, const ModelFile& file) {
 }
 
 std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file, Device device) {
-  auto model = std::make_unique<Gpt2>(options_of(file));
+  auto model = model_of(file);
   model->parameters().allocate(false, device);
   read_weights(*model, file);
   return model;

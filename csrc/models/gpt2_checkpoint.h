@@ -11,6 +11,10 @@ namespace pyllmc {
 // The model that the file describes: its shape, bandwidths and pattern.
 Gpt2Options options_of(const ModelFile& file);
 
+// That model, its memory still to be allocated. Throws FormatError when there can be no such
+// pattern.
+std::unique_ptr<Gpt2> model_of(const ModelFile& file);
+
 // Copies the file's weights into the model's allocated parameters. Throws FormatError when the
 // file's shape is another one.
 void read_weights(Gpt2& model, const ModelFile& file);

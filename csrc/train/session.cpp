@@ -89,6 +89,12 @@ Gpt2Options model_options(const ModelFile& file, const TrainSettings& s) {
           .mlp_rank = file.shape().mlp_rank};
 }
 
+// Beside the checkpoint, not in the folder of states: that is renamed when a run starts anew.
+std::string lock_file(const std::string& checkpoint) {
+  const std::filesystem::path path(checkpoint);
+  return path.parent_path() / ("." + path.stem().string() + ".lock");
+}
+
 // Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
 std::string find_tokenizer(const TrainSettings& settings) {
   namespace fs = std::filesystem;
@@ -209,6 +215,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
     }
   }
   if (s.checkpoint.empty()) return;
+  lock_ = FileLock(lock_file(s.checkpoint), s.checkpoint);
   if (s.resume) choose_state(train.shards());
   // Makes the folders and proves that they can be written to.
   remove_leftovers(s.checkpoint);

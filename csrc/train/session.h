@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "formats/file_lock.h"
 #include "formats/tokenizer.h"
 #include "formats/training_state.h"
 #include "models/gpt2.h"
@@ -124,7 +125,8 @@ class TrainObserver {
 class TrainSession {
  public:
   // Opens and checks every input, chooses the state to resume from, or sets aside an earlier run's;
-  // throws before anything large is allocated.
+  // throws before anything large is allocated. As long as it lives no other session can have the
+  // same checkpoint.
   explicit TrainSession(const TrainSettings& settings);
 
   const TrainFacts& facts() const { return facts_; }
@@ -144,6 +146,7 @@ class TrainSession {
   void choose_state(const TokenShards& train_data);
   std::string sample_text(Trainer& trainer, int64_t step) const;
 
+  FileLock lock_;  // of checkpoint and states
   ModelFile file_;
   std::unique_ptr<Gpt2> model_;
   std::optional<Tokenizer> tokenizer_;

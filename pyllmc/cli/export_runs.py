@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from functools import partial
-from importlib import import_module
+import signal
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix_options import folder_argument, set_option
-from pyllmc.errors import FormatError, UsageError
+from pyllmc.cli.matrix_options import folder_argument, set_option, sinks_offered
+from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:
-    from pyllmc.sinks.runs import RunLog
+    from pyllmc.experiments.matrix import Matrix
 
-_SINKS = ("tensorboard", "mlflow", "wandb", "trackio")
+_LOOK_SECONDS = 2.0
+_WAIT_SECONDS = 0.1
 
 
 @click.command()
 @folder_argument
 @set_option
-@click.option("--to", type=click.Choice(_SINKS), required=True, help="The tracker.")
+@click.option("--to", type=sinks_offered, required=True, help="The tracker.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
-    help="A new folder for the tracker's files.",
+    help="A folder for the tracker's files, new or of an earlier export.",
 )
 @click.option(
     "--results",
@@ -36,7 +36,17 @@ _SINKS = ("tensorboard", "mlflow", "wandb", "trackio")
     metavar="DIR",
     help="Where `matrix run --out` put its results.  [default: FOLDER]",
 )
-def runs(folder: Path, settings: tuple[str, ...], to: str, out: Path, results: Path | None) -> None:
+@click.option("--follow", is_flag=True, help="Go on with what is logged until Ctrl-C or SIGTERM.")
+@click.pass_context
+def runs(
+    ctx: click.Context,
+    folder: Path,
+    settings: tuple[str, ...],
+    to: str,
+    out: Path,
+    results: Path | None,
+    follow: bool,
+) -> None:
     """Write an experiment's runs for TensorBoard, MLflow, wandb or trackio.
 
     Losses, learning rates, gradient norms and speed by step, with each run's configuration, into
@@ -45,38 +55,60 @@ def runs(folder: Path, settings: tuple[str, ...], to: str, out: Path, results: P
 
     \b
       pyllmc export runs runs/demo --to tensorboard --out tb
-      pyllmc export runs runs/demo --to mlflow --out mlruns
+      pyllmc export runs runs/demo --to mlflow --out mlruns --follow
 
-    Exit codes: 2 the tracker is not installed or DIR is in use, 4 there is no log to export.
+    The same command again adds only what is new, and --follow does so every two seconds;
+    `pyllmc matrix run --sink` starts it beside the runs. A resumed run goes on as the same run of
+    the tracker: in another event file of its folder (TensorBoard), under its id (MLflow), under
+    its name (trackio). wandb cannot go on offline: it gets one folder a piece under one id, which
+    `wandb sync` joins. A run that was begun anew becomes a second run, <cell>_attempt<N>. If this
+    process is killed (SIGKILL), the points of its last seconds may be written twice.
+
+    Exit codes: 1 a run could not be written, 2 the tracker is not installed or DIR holds something
+    else or is in use, 4 there is no log to export.
     """
     from pyllmc.experiments.matrix import load_matrix
     from pyllmc.experiments.overrides import parse_overrides
-    from pyllmc.sinks.runs import load_runs
+    from pyllmc.sinks.runs import log_file
+    from pyllmc.sinks.sink import look
 
     matrix = load_matrix(folder, parse_overrides(settings), results)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is not empty; a second export beside a first would show every run "
-                         "twice: give a new folder, or remove it")  # fmt: skip
-    exported: list[str] = []
-    module = import_module(f"pyllmc.sinks.{to if to in _SINKS[:2] else 'wandb_shaped'}")
-    write = module.write if to in _SINKS[:2] else partial(module.write, to)
-    look = module.LOOK if isinstance(module.LOOK, str) else module.LOOK[to]
-    try:
-        write(_told(load_runs(matrix), exported), out)
-    except ImportError as error:
-        raise UsageError(
-            f"--to {to} needs {error.name}, which is not installed: pip install 'pyllmc[{to}]'"
-        ) from error
-    if not exported:
+    if not follow and not any(log_file(matrix, cell) for cell in matrix.cells()):
         raise FormatError(
-            f"{matrix.out} holds no log of {folder}'s runs: run `pyllmc matrix run {folder}` first"
+            f"{matrix.out} holds no log of {folder}'s runs: run `pyllmc matrix run {folder}` "
+            "first, or name what it was given by --set, and by --out with --results"
         )
+    failed = _export(matrix, to, out, follow)
     click.echo(out)
-    click.echo(f"look at it with: {look.format(out=out)}", err=True)
+    click.echo(f"look at it with: {look(to, out)}", err=True)
+    ctx.exit(1 if failed else 0)
 
 
-def _told(found: Iterable[RunLog], exported: list[str]) -> Iterator[RunLog]:
-    for run in found:
-        click.echo(f"{run.name}: {len(run.points):,} steps", err=True)
-        exported.append(run.name)
-        yield run
+def _export(matrix: Matrix, to: str, out: Path, follow: bool) -> bool:
+    """Whether a run could not be written."""
+    from pyllmc.experiments.stop import StopRequests
+    from pyllmc.sinks.follow import Follower
+    from pyllmc.sinks.memory import memory_of
+    from pyllmc.sinks.process import WARNING
+    from pyllmc.sinks.sink import open_sink
+
+    def say(sentence: str) -> None:
+        click.echo(sentence, err=True)
+
+    with StopRequests() as stop, memory_of(out, to, matrix.out) as memory:
+        # A `matrix run` that ended while this process was starting has sent one already.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        follower = Follower(
+            matrix, open_sink(to, out), memory, say, lambda sentence: say(WARNING + sentence)
+        )
+        try:
+            follower.look()
+            looked = time.monotonic()
+            while follow and not stop.count:
+                time.sleep(_WAIT_SECONDS)
+                if stop.count or time.monotonic() - looked > _LOOK_SECONDS:
+                    follower.look()
+                    looked = time.monotonic()
+        finally:
+            follower.close()
+    return bool(follower.failed)

@@ -9,7 +9,13 @@ from pathlib import Path
 import click
 
 from pyllmc.cli.matrix_control import cancel, logs
-from pyllmc.cli.matrix_options import folder_argument, load_experiment, out_option, set_option
+from pyllmc.cli.matrix_options import (
+    folder_argument,
+    load_experiment,
+    out_option,
+    set_option,
+    sinks_offered,
+)
 from pyllmc.errors import UsageError
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import RUN, make_plan
@@ -24,6 +30,8 @@ from pyllmc.experiments.script import shell_script
 from pyllmc.experiments.status import cell_status, find_matrices, summary
 from pyllmc.experiments.text_table import clock, number, text_table
 from pyllmc.programs import train_banded_path
+from pyllmc.sinks.process import Followers
+from pyllmc.sinks.sink import require_installed
 
 
 @click.group()
@@ -89,6 +97,19 @@ matrix.add_command(cancel)
     metavar="KEY=VALUE",
     help="An option of sbatch for --engine slurm: partition=gpu, time=120 (minutes). Repeatable.",
 )
+@click.option(
+    "--sink",
+    "sinks",
+    multiple=True,
+    type=sinks_offered,
+    help="Write the runs for this tracker while they train. Repeatable.",
+)
+@click.option(
+    "--sink-out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Put the trackers' files there, a folder each.  [default: sinks in --out]",
+)
 @click.option("--dry-run", is_flag=True, help="Print what would run and why, and run nothing.")
 @click.option(
     "--program",
@@ -113,6 +134,8 @@ def run(
     engine: str,
     scheduler: str | None,
     slurm_options: tuple[str, ...],
+    sinks: tuple[str, ...],
+    sink_out: Path | None,
     dry_run: bool,
     program: str | None,
 ) -> None:
@@ -131,9 +154,14 @@ def run(
       pyllmc matrix run --gpus auto
       pyllmc matrix run --engine slurm --slurm-option partition=gpu --slurm-option time=120
       pyllmc matrix run --engine dask --scheduler tcp://10.0.0.1:8786
+      pyllmc matrix run --sink tensorboard --sink mlflow
 
     Every machine must see the same folders under the same names. Slurm needs
     `pip install 'pyllmc[slurm]'`, Dask `pip install 'pyllmc[cluster]'`.
+
+    Each --sink is a process of its own beside the runs that reads their logs every two seconds
+    (`pyllmc export runs --follow`; its --help says how a resumed run goes on in each tracker). A
+    tracker that fails is told in a sentence and stops no run.
 
     \b
     Exit codes:
@@ -169,10 +197,11 @@ def run(
         raise UsageError(
             "--jobs is for --engine local; the others run as many as there is room for"
         )
+    beside = _followers(experiment, folder, settings, sinks, sink_out)
     if dry_run:
         _print_plan(experiment, cells, options)
         return
-    outcome = run_matrix(experiment, cells, options)
+    outcome = run_matrix(experiment, cells, options, beside=beside)
     rows = [
         (
             row.name,
@@ -193,6 +222,24 @@ def run(
     )
     _tell(experiment, outcome, out, settings)
     ctx.exit(outcome.exit_code)
+
+
+def _followers(
+    experiment: Matrix,
+    folder: Path,
+    settings: tuple[str, ...],
+    sinks: tuple[str, ...],
+    out: Path | None,
+) -> Followers | None:
+    """What writes the runs into trackers. Raises UsageError for one whose package is missing."""
+    if not sinks:
+        if out is not None:
+            raise UsageError("--sink-out is where --sink writes: give --sink too")
+        return None
+    require_installed(sinks, "--sink")
+    words = [str(folder), *(word for text in settings for word in ("--set", text))]
+    words += ["--results", str(experiment.out)]
+    return Followers(sinks, out or experiment.out / "sinks", words)
 
 
 def _slurm_options(engine: str, words: tuple[str, ...]) -> dict[str, str]:

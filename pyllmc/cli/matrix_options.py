@@ -8,6 +8,7 @@ import click
 
 from pyllmc.experiments.matrix import Matrix, load_matrix
 from pyllmc.experiments.overrides import parse_overrides
+from pyllmc.sinks.sink import SINKS
 
 DEFAULT_FOLDER = "runs/00009-banded-fc-comparison"
 
@@ -26,6 +27,7 @@ out_option = click.option(
     metavar="DIR",
     help="Put logs, checkpoints, cells and model.bin there.  [default: FOLDER]",
 )
+sinks_offered = click.Choice(SINKS)
 
 
 def load_experiment(folder: Path, settings: tuple[str, ...], out: Path | None) -> Matrix:

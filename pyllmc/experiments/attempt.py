@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
@@ -34,7 +33,7 @@ from pyllmc.experiments.state import (
     runner_process,
     write_state,
 )
-from pyllmc.experiments.stop import cancel_request, clear_cancel
+from pyllmc.experiments.stop import cancel_request, clear_cancel, stop_with_parent
 from pyllmc.files import atomic_write
 
 HEARTBEAT_SECONDS = 10.0
@@ -42,8 +41,6 @@ HEARTBEAT_SECONDS = 10.0
 _LEFT_OVER_SECONDS = 60.0
 # Threads that spin while they wait slow down whatever else this machine runs.
 _WAIT_POLICY = "OMP_WAIT_POLICY"
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None)
 
 
 class Attempt:
@@ -176,7 +173,7 @@ class Attempt:
                     start_new_session=True,
                     # The locks last as long as the program, whoever is killed.
                     pass_fds=[lock for lock in locks if lock is not None],
-                    preexec_fn=_interrupt_if_parent_dies,
+                    preexec_fn=stop_with_parent,
                 )
         except (OSError, WriteError) as error:
             why = (
@@ -322,8 +319,3 @@ def busy(state: State) -> State:
 
 def _claim_of(state: State) -> tuple[object, ...]:
     return state.attempt, state.host, state.boot_id, state.runner_pid, state.runner_start
-
-
-def _interrupt_if_parent_dies() -> None:
-    """Runs in the child before the program: if the runner is killed, the run saves and ends."""
-    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

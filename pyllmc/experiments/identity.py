@@ -12,7 +12,8 @@ from pyllmc.errors import FormatError
 from pyllmc.experiments.matrix import Cell, Data, Matrix
 from pyllmc.experiments.settings import resolve
 
-# Above this size the hash that `pyllmc data prepare` recorded is taken instead of reading the file.
+# Above this size the hash that `pyllmc data prepare` recorded is taken instead of reading the file,
+# unless the file was written to after the record.
 _LARGE = 256 * 1024 * 1024
 _TOKEN_HEADER = 1024
 
@@ -48,6 +49,8 @@ def _token_sha256(path: Path) -> str:
     if size > _LARGE:
         manifest = path.with_name(path.stem.rpartition("_")[0] + ".json")
         try:
+            if path.stat().st_mtime_ns > manifest.stat().st_mtime_ns:
+                return file_sha256(path)
             splits = json.loads(manifest.read_text(encoding="utf-8"))["splits"].values()
             for split in splits:
                 if split["file"] == path.name and _TOKEN_HEADER + 2 * split["tokens"] == size:

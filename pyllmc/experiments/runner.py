@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from pyllmc.errors import UsageError
 from pyllmc.experiments.board import Board
@@ -57,6 +58,21 @@ class Options:
     def slots(self) -> list[Slot]:
         """The local pool's. Raises DeviceError when a GPU that was asked for is not there."""
         return make_slots(self.gpus, self.jobs, self.jobs_per_gpu)
+
+
+class Beside(Protocol):
+    """What runs beside a matrix and must not disturb it: nothing here raises. Sentences are for
+    whoever watches."""
+
+    def start(self) -> None:
+        """Called when all inputs are there and the first run is about to start."""
+
+    def poll(self) -> list[str]:
+        """What went wrong since the last call."""
+
+    def close(self, hurry: Callable[[], bool]) -> Iterable[str]:
+        """Ends it after the last run, at once when `hurry` says so; the same as `poll`, and what
+        is waited for."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +147,11 @@ def make_engine(matrix: Matrix, options: Options) -> Engine:
 
 
 def run_matrix(
-    matrix: Matrix, cells: Sequence[Cell], options: Options, engine: Engine | None = None
+    matrix: Matrix,
+    cells: Sequence[Cell],
+    options: Options,
+    engine: Engine | None = None,
+    beside: Beside | None = None,
 ) -> Outcome:
     """Runs what is not finished among `cells`; one that fails stops no other. Two runners on one
     folder share the cells: each is run by whoever claims it first.
@@ -159,14 +179,22 @@ def run_matrix(
                 if step.action == BUSY:
                     display.say(f"{step.cell.name}: left alone, {step.reason}")
             jobs = [_job(matrix, step, options) for step in steps if step.action == RUN]
-            _work(engine, jobs, board, display, stop, options.fail_fast)
+            if beside is not None:
+                beside.start()
+            try:
+                _work(engine, jobs, board, display, stop, options.fail_fast, beside)
+            finally:
+                stopped, asked = stop.first, stop.count
+                if beside is not None:
+                    for sentence in beside.close(lambda: stop.count > asked):
+                        display.say(sentence)
     finally:
         engine.close()
     for row in board.rows.values():
         if row.state == "busy":
             state = read_state(matrix.out / "cells" / row.name)
             row.state = state.effective if state else row.state
-    return Outcome(board, stop.first)
+    return Outcome(board, stopped)
 
 
 def _make_inputs(matrix: Matrix, cells: Sequence[Cell], rerun_changed: bool) -> None:
@@ -232,6 +260,7 @@ def _work(
     display: Display,
     stop: StopRequests,
     fail_fast: bool,
+    beside: Beside | None,
 ) -> None:
     active, waiting, answered = {job.name for job in jobs}, {job.name for job in jobs}, 0
     for job in jobs:
@@ -259,6 +288,8 @@ def _work(
                 board.stopping = True
         if board.stopping:
             active -= waiting
+        for sentence in beside.poll() if beside is not None else ():
+            display.say(sentence)
         display.refresh()
         if active:
             time.sleep(_POLL_SECONDS)

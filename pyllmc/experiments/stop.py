@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import signal
 from pathlib import Path
@@ -12,6 +13,8 @@ from pyllmc.experiments.state import read_json
 from pyllmc.files import atomic_write
 
 _FILE = "cancel.json"
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 class StopRequests:
@@ -58,3 +61,9 @@ def cancel_request(cell_dir: Path, attempt: int) -> int:
 def clear_cancel(cell_dir: Path) -> None:
     """Forgets a request that is of no more use."""
     (cell_dir / _FILE).unlink(missing_ok=True)
+
+
+def stop_with_parent() -> None:
+    """From here on this process gets SIGTERM when its parent is gone. For a child to call before
+    its program starts, too: what it is to run then saves and ends with the runner."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)

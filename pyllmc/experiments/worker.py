@@ -6,7 +6,6 @@ program finish its step and save. Exit codes: 0 done or diverged, 1 failed, 75 s
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
@@ -17,12 +16,11 @@ from pyllmc.experiments.attempt import Attempt
 from pyllmc.experiments.gpus import Slot, make_slots
 from pyllmc.experiments.job import Job, read_job
 from pyllmc.experiments.state import RESULTS
-from pyllmc.experiments.stop import StopRequests
+from pyllmc.experiments.stop import StopRequests, stop_with_parent
 
 _POLL_SECONDS = 0.1
 _BUSY_SECONDS = 1.0
 _EXIT_PREEMPTED = 75
-_PR_SET_PDEATHSIG = 1
 
 
 def worker_command(cell_dir: Path) -> list[str]:
@@ -79,7 +77,7 @@ def main(cell_dir: str, parent: str) -> int:
     # Slurm sends it to every process of a job; the one that answers is the parent.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     with StopRequests() as stop:
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        stop_with_parent()
         if os.getppid() != int(parent):
             return _EXIT_PREEMPTED
         job = read_job(Path(cell_dir))

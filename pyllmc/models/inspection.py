@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pyllmc.errors import DeviceError
+from pyllmc.errors import DeviceError, FormatError, UsageError
 
 PROFILE_BINS = 8
 
@@ -93,7 +93,7 @@ def inspect_checkpoint(path: Path, device: str = "cpu") -> Inspection:
     """Read a model file and compare its MLP weights with the patterns that its header records.
 
     `device` is "cpu" or "cuda", where the sums are made. Raises FormatError when the file is of
-    neither kind, DeviceError when there is no such device.
+    neither kind or its pattern cannot be, DeviceError when there is no such device.
     """
     from pyllmc import _core
 
@@ -105,7 +105,7 @@ def inspect_checkpoint(path: Path, device: str = "cpu") -> Inspection:
     warnings: list[str] = []
     for name, tensor in (("fc1", "fcw"), ("fc2", "fcprojw")):
         own = [
-            _weight(xp, header, tensors, layer, name, tensor)
+            _weight(xp, path, header, tensors, layer, name, tensor)
             for layer in range(len(tensors[tensor]))
         ]
         warnings += _warnings(name, own, header)
@@ -124,6 +124,7 @@ def inspect_checkpoint(path: Path, device: str = "cpu") -> Inspection:
 
 def _weight(
     xp: Any,
+    path: Path,
     header: dict[str, Any],
     tensors: dict[str, np.ndarray],
     layer: int,
@@ -138,15 +139,18 @@ def _weight(
         size = weight.size + inner.size
         filled = int(np.count_nonzero(weight)) + int(np.count_nonzero(inner))
         return MlpWeight(layer, name, 0, size, size, filled, 1.0, ())
-    pattern = _core.Pattern.make(
-        header["pattern"],
-        *weight.shape,
-        "rows" if name == "fc1" else "cols",
-        bandwidth,
-        header["mask_seed"],
-        f"h.{layer}.",
-        f"h.{layer}.{tensor}",
-    )
+    try:
+        pattern = _core.Pattern.make(
+            header["pattern"],
+            *weight.shape,
+            "rows" if name == "fc1" else "cols",
+            bandwidth,
+            header["mask_seed"],
+            f"h.{layer}.",
+            f"h.{layer}.{tensor}",
+        )
+    except UsageError as error:
+        raise FormatError(f"{path} describes a model that cannot be: {error}") from error
     facts = weight_facts(xp, xp.asarray(weight), xp.asarray(pattern.mask()), name == "fc1")
     return MlpWeight(layer, name, bandwidth, pattern.kept, pattern.total, *facts)
 

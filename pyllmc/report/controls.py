@@ -14,6 +14,7 @@ from pyllmc.report.inference import Weights
 from pyllmc.report.inputs import Arm
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels
+from pyllmc.report.rates import Tuning, tuning
 from pyllmc.report.repeats import dense_repeats
 from pyllmc.report.verdicts import method, verdict_text
 
@@ -114,9 +115,14 @@ class Controls:
     family: Family | None
     relabelled: tuple[Control, ...]
     aa: Family | None
-    plain: Mapping[str, float]
+    gaps: Mapping[str, tuple[float, ...]]  # by seed, of controls in which none diverged
     labels: Mapping[str, str]
     tuned: bool
+
+    def plain(self, control: Control) -> float | None:
+        """The mean difference; None when a seed diverged or none has every loss in it."""
+        gaps = self.gaps.get(control.key)
+        return fmean(gaps) if gaps else None
 
     def compared(self, control: Control) -> Comparison | None:
         """The judged difference, None with one seed."""
@@ -199,13 +205,25 @@ def controls(
         tuple(relabelled),
         compare(outcomes, {c.key: c.weights for c in relabelled}, value, also),
         {
-            c.key: gap
+            c.key: gaps
             for c in (*found, *relabelled)
-            if (gap := _plain(c, outcomes, value)) is not None
+            if all(map(math.isfinite, gaps := _gaps(c, outcomes, value)))
         },
         distinct_labels(named),
         tuned,
     )
+
+
+def tuned_and_controls(
+    group: Group, outcomes: Outcomes
+) -> tuple[Tuning | None, Controls | None, str]:
+    """Both parts of a report, and the loss that controls are compared by: where configurations
+    were tuned, every one at its best rate."""
+    tuned = tuning(outcomes.experiment, outcomes)
+    if tuned is None:
+        return None, controls(group, outcomes), "final validation loss"
+    made = controls(tuned.group, outcomes, tuned.value(outcomes), tuned=True)
+    return tuned, made, tuned.what
 
 
 def section(made: Controls | None, outcomes: Outcomes, what: str) -> list[str]:
@@ -216,27 +234,14 @@ def section(made: Controls | None, outcomes: Outcomes, what: str) -> list[str]:
     labels = made.labels
     blocks = ["## Controls"]
     if made.found:
-        rows = [
-            [
-                _QUESTIONS[c.question][0],
-                labels[c.band.name],
-                " and ".join(labels[a.name] for a in c.others),
-                _size(c),
-                *_difference(c, made, seeds),
-            ]
-            for c in made.found
-        ]
-        header = ["Question", "Band", "Against", "MLP weights", "Δ (nats)"]
         blocks += [
-            f"Δ is the band's {what} minus the control's (several draws: their mean). Below 0 the "
-            "band is better."
-            + (" Every run is the one at its configuration's best rate." if made.tuned else "")
+            meaning(made, what)
             + (
                 " The ± is about the seeds: random places stand for the draws that were run."
                 if any(c.question == "random" for c in made.found) and seeds > 1
                 else ""
             ),
-            md.table([*header, *(["Verdict"] if seeds > 1 else [])], rows),
+            md.table(*table_of(made, made.found, seeds)),
         ]
         if made.family is not None:
             names = {c.key: labels[c.band.name] for c in made.found}
@@ -256,6 +261,33 @@ def section(made: Controls | None, outcomes: Outcomes, what: str) -> list[str]:
         blocks.append(md.table(header, rows))
         blocks.append(_aa_verdict(made, seeds))
     return blocks
+
+
+def meaning(made: Controls, what: str) -> str:
+    """What a difference of the table is. `what` names the loss."""
+    return (
+        f"Δ is the band's {what} minus the control's (several draws: their mean). Below 0 the band "
+        "is better."
+        + (" Every run is the one at its configuration's best rate." if made.tuned else "")
+    )
+
+
+def table_of(
+    made: Controls, shown: Sequence[Control], seeds: int
+) -> tuple[list[str], list[list[str]]]:
+    """Header and rows, one a control."""
+    header = ["Question", "Band", "Against", "MLP weights", "Δ (nats)"]
+    rows = [
+        [
+            _QUESTIONS[c.question][0] if c.question != _AA else "The same under other names (A/A)",
+            made.labels[c.band.name],
+            " and ".join(made.labels[a.name] for a in c.others),
+            _size(c),
+            *_difference(c, made, seeds),
+        ]
+        for c in shown
+    ]
+    return [*header, *(["Verdict"] if seeds > 1 else [])], rows
 
 
 def answers(made: Controls | None, seeds: int) -> list[str]:
@@ -291,7 +323,7 @@ def alarm(made: Controls | None) -> list[str]:
 def _answer(control: Control, made: Controls) -> str:
     compared = made.compared(control)
     if compared is None:
-        gap = made.plain.get(control.key)
+        gap = made.plain(control)
         if gap is None:
             return ""
         side = "lower" if gap < 0 else "higher"
@@ -326,19 +358,19 @@ def _aa_verdict(made: Controls, seeds: int) -> str:
 def _difference(control: Control, made: Controls, seeds: int) -> list[str]:
     compared = made.compared(control)
     if compared is None:
-        plain = md.nats(made.plain.get(control.key))
+        plain = md.nats(made.plain(control))
         return [plain, *(["-"] if seeds > 1 else [])]
     return [md.nats(compared.nats, compared.half_width), verdict_text(compared)]
 
 
-def _plain(control: Control, outcomes: Outcomes, value: Value) -> float | None:
-    """Mean difference over the seeds that have every loss in it; None when one diverged."""
+def _gaps(control: Control, outcomes: Outcomes, value: Value) -> tuple[float, ...]:
+    """The differences of the seeds that have every loss in them."""
     gaps = []
     for seed in outcomes.experiment.seeds:
         losses = {arm: value(arm, seed) for arm in control.weights}
         if all(loss is not None for loss in losses.values()):
             gaps.append(sum(w * (losses[arm] or 0.0) for arm, w in control.weights.items()))
-    return fmean(gaps) if gaps and all(map(math.isfinite, gaps)) else None
+    return tuple(gaps)
 
 
 def _size(control: Control) -> str:

@@ -50,8 +50,13 @@ class Tuned:
 class Difference:
     """A difference of losses to the baseline's: judged with several seeds, else a plain number."""
 
-    nats: float
+    gaps: tuple[float, ...]  # by seed
     compared: Comparison | None
+
+    @property
+    def nats(self) -> float:
+        """The plain mean over the seeds."""
+        return Sample(self.gaps).mean
 
     @property
     def better(self) -> bool:
@@ -222,17 +227,6 @@ def section(found: Tuning | None, experiment: Experiment, outcomes: Outcomes) ->
     if not found.others:
         return blocks
     where = "test loss" if found.on_test else "validation loss"
-    rows = [
-        [
-            t.configuration.label,
-            *(t.single[rate].text if rate in t.single else "-" for rate in found.rates),
-            f"{t.rate:g} against {found.baseline_rate:g}",
-            *_tuned_cells(t, found.family, seeds),
-        ]
-        for t in found.others
-    ]
-    header = ["Config", *(f"Δ at {rate:g}" for rate in found.rates), "Best rates"]
-    header += [f"Δ tuned ({where})", *(["Verdict"] if seeds > 1 else [])]
     text = (
         f"Differences to {md.escape(found.baseline.label)} in nats a token: at equal rates on the "
         "validation loss, and with each configuration at its own best rate on the " + where + "."
@@ -242,11 +236,27 @@ def section(found: Tuning | None, experiment: Experiment, outcomes: Outcomes) ->
             " No test loss was logged for all of them: the loss that chose the rates also judges "
             "them here, which flatters whoever was tuned over more rates."
         )
-    blocks += [text, md.table(header, rows)]
+    blocks += [text, md.table(*table_of(found, seeds))]
     labels = {t.configuration.label: t.configuration.label for t in found.others}
     blocks += method(found.family, experiment, labels, what="Δ tuned")
     lines = findings(found, seeds)
     return blocks + ([md.bullets(lines)] if lines else [])
+
+
+def table_of(found: Tuning, seeds: int) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the differences at equal and at best rates, one row a configuration."""
+    header = ["Config", *(f"Δ at {rate:g}" for rate in found.rates), "Best rates"]
+    header += [f"Δ tuned ({'test' if found.on_test else 'validation'} loss)"]
+    rows = [
+        [
+            t.configuration.label,
+            *(t.single[rate].text if rate in t.single else "-" for rate in found.rates),
+            f"{t.rate:g} against {found.baseline_rate:g}",
+            *_tuned_cells(t, found.family, seeds),
+        ]
+        for t in found.others
+    ]
+    return [*header, *(["Verdict"] if seeds > 1 else [])], rows
 
 
 def which_rate(found: Tuning, experiment: Experiment) -> str:
@@ -318,7 +328,7 @@ def _difference(
     if not gaps:
         return None
     compared = family.comparisons.get(name) if family else None
-    return Difference(Sample(tuple(gaps)).mean, compared)
+    return Difference(tuple(gaps), compared)
 
 
 def _key(arm: Arm) -> str:

@@ -10,7 +10,6 @@ from pyllmc.report.comparisons import Family, against
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels, groups, key_prefix, panels
-from pyllmc.report.rates import tuning
 from pyllmc.report.repeats import Repeat, check_repeats, dense_repeats
 
 _HEADER = "<!-- Written by `pyllmc report`; the next one replaces every change made here. -->"
@@ -25,11 +24,7 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
     families = {group.baseline.name: family_of(group, outcomes) for group in found}
-    tuned = tuning(experiment, outcomes)
-    control, compared = controls.controls(found[0], outcomes), "final validation loss"
-    if tuned is not None:
-        value, compared = tuned.value(outcomes), tuned.what
-        control = controls.controls(tuned.group, outcomes, value, tuned=True)
+    tuned, control, compared = controls.tuned_and_controls(found[0], outcomes)
     short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
     if tuned is not None:
         short.insert(0, rates.which_rate(tuned, experiment))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pyllmc import _core
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.state import State, read_json, read_state
-from pyllmc.logs import LogFile, full_log, read_log_files
+from pyllmc.logs import full_log
 
 Values = dict[str, float]
+Steps = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class RunLog:
 
     `points` are (step, values by name), steps ascending; names are `<split>/<quantity>`, losses in
     nats a token. `status` is the cell's state, "unrecorded" for a log without one. `started` and
-    `finished` are seconds since 1970.
+    `finished` (of what has not finished: when its log last grew) are seconds since 1970.
+    `beginning` is the attempt that began the log, 0 when that is unknown.
     """
 
     name: str
@@ -30,53 +35,74 @@ class RunLog:
     status: str
     started: float
     finished: float
+    beginning: int
     points: tuple[tuple[int, Values], ...]
 
-    def time(self, step: int) -> float:
-        """When a step was about done: the run's time, shared out evenly."""
-        last = self.points[-1][0] or 1
-        return self.started + (self.finished - self.started) * step / last
+    @property
+    def open(self) -> bool:
+        """Whether more is to come without another `matrix run`."""
+        return self.status in ("running", "queued")
 
 
-def load_runs(matrix: Matrix) -> Iterator[RunLog]:
-    """The runs of a matrix that have logged something, in its order.
+def log_file(matrix: Matrix, cell: Cell) -> Path | None:
+    """The log that says most about a cell: the .jsonl where there is one; None without any."""
+    log = matrix.log_path(cell.run, cell.seed)
+    return next((path for path in (full_log(log), log) if path.is_file()), None)
 
-    Values come from the .jsonl where there is one. Raises FormatError for a file that cannot be
-    read.
+
+def load_run(matrix: Matrix, cell: Cell, beyond: Steps, beginning: int | None) -> RunLog | None:
+    """A cell's run with what it logged `beyond` the given steps (by name), which count only if its
+    log was begun by attempt `beginning`. None while it has not logged anything.
+
+    Raises FormatError for a file that cannot be read.
     """
-    for cell in matrix.cells():
-        log = matrix.log_path(cell.run, cell.seed)
-        path = full_log(log) if full_log(log).is_file() else log
-        if not path.is_file():
-            continue
-        points = _points(path)
-        if not points:
-            continue
-        folder = matrix.cell_dir(cell.run, cell.seed)
-        state = read_state(folder)
-        started, finished = _times(path, state)
-        yield RunLog(
-            cell.name,
-            matrix.folder.resolve().name,
-            _config(cell, read_json(folder / "config.json") or {}),
-            state.effective if state else "unrecorded",
-            started,
-            finished,
-            points,
-        )
+    path = log_file(matrix, cell)
+    if path is None:
+        return None
+    folder = matrix.cell_dir(cell.run, cell.seed)
+    # First: once the state says that the run has ended, its log is complete.
+    state = read_state(folder)
+    began = _beginning(folder)
+    points = _points(path, beyond if began == beginning else {})
+    if _beginning(folder) != began:
+        return None  # started anew just now: what was read may be of either
+    started, finished = _times(path, state)
+    return RunLog(
+        cell.name,
+        matrix.folder.resolve().name,
+        _config(cell, read_json(folder / "config.json") or {}),
+        state.effective if state else "unrecorded",
+        started,
+        finished,
+        began,
+        points,
+    )
 
 
-def _points(path: Path) -> tuple[tuple[int, Values], ...]:
-    rows = read_log_files([LogFile(path, path.stem)], full=True)
-    quantities = [name for name in rows.columns if name not in ("run", "seed", "step", "split")]
+def _beginning(cell_dir: Path) -> int:
+    """The newest attempt that went on with nothing: it began the log."""
+    numbers = [int(path.name) for path in (cell_dir / "attempts").glob("[0-9]*")]
+    for number in sorted(numbers, reverse=True):
+        record = read_json(cell_dir / "attempts" / str(number) / "config.json")
+        if record is not None and "--resume" not in record.get("command", ()):
+            return number
+    return 0
+
+
+def _points(path: Path, beyond: Steps) -> tuple[tuple[int, Values], ...]:
     found: dict[int, Values] = {}
-    for quantity in quantities:
-        # A loss that is not a number was logged so; of the others it means that none was.
-        there = rows if quantity == "loss" else rows.dropna(subset=[quantity])
-        for step, split, value in zip(
-            there["step"].tolist(), there["split"].tolist(), there[quantity].tolist(), strict=True
-        ):
-            found.setdefault(step, {})[f"{split}/{quantity}"] = value
+    for split, series in _core.parse_log(str(path))["splits"].items():
+        steps = series["step"]
+        for quantity, values in series.items():
+            if quantity == "step":
+                continue
+            name = f"{split}/{quantity}"
+            kept = steps > beyond.get(name, -1)
+            if quantity != "loss":
+                # A loss that is not a number was logged so; of the others, none was.
+                kept &= ~np.isnan(values)
+            for step, value in zip(steps[kept].tolist(), values[kept].tolist(), strict=True):
+                found.setdefault(step, {})[name] = value
     return tuple(sorted(found.items()))
 
 

@@ -36,6 +36,7 @@ BAD_FLAGS = {
     "dense": ("-d 2", "--dense is 2, it must be 0 or 1"),
     "threads": ("--threads 5000", "--threads is 5000, it must be 0 to 4096"),
     "seed": ("--data-seed 4294967296", "--data-seed is 4294967296, it must be 0 to 4294967295"),
+    "both seeds": ("--seed -3", "--seed is -3, it must be 0 to 4294967295"),
     "no checkpoint": ("-k 5", "--checkpoint-every needs --checkpoint FILE to write to"),
     "T > maxT": ("-t 17", "sequence length T = 17 exceeds the model's maxT = 16; give"),
     "epoch too small": ("--accumulate 32", "has 31 batches, an update takes --accumulate 32"),

@@ -29,7 +29,8 @@ def test_the_first_experiments_command_runs_as_written(lab: Lab) -> None:
     header, _ = lab.checkpoint("checkpoint_banded.bin")
     assert (header["step"], header["fc1_bandwidth"], header["fc2_bandwidth"]) == (3, 24, 0)
     assert sorted(path.name for path in lab.folder.iterdir()) == [
-        "checkpoint_banded.bin", "checkpoint_banded.state", "data", "model.bin"]  # fmt: skip
+        ".checkpoint_banded.lock", "checkpoint_banded.bin", "checkpoint_banded.state", "data",
+        "model.bin"]  # fmt: skip
 
 
 def test_without_any_word_it_trains_one_epoch(lab: Lab) -> None:

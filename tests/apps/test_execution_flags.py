@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+import sys
 from typing import Any
 
 import numpy as np
@@ -89,6 +91,34 @@ def test_a_band_takes_less_memory_than_a_mask(lab: Lab) -> None:
     # Weights, gradients and two moments of 2 L matrices, at most a fifth of each kept.
     whole = 4 * 4 * 2 * L * 4 * 128 * 128
     assert memory["mask"] - memory["band"] > 0.75 * whole
+
+
+# From a small process: what a child takes begins with what its parent had when it was forked.
+PEAK_MEMORY = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print("peak", resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+
+
+def test_memory_of_the_change_to_bands_is_counted(lab: Lab) -> None:
+    """--mask-init 0 stores whole weights until the first update, and for a moment both forms: what
+    the run announces beyond a masked one is what the process takes beyond it."""
+    lab.model(channels=512)
+    announced, taken = {}, {}
+    for execution in ("band", "mask"):
+        words = f"-n 1 -b 1 -t 8 -m 1 -g 0 -1 512 -2 512 --mask-init 0 -o {execution}.txt"
+        command = lab.train_command(words, "--execution", execution)
+        done = lab.run([sys.executable, "-SIc", PEAK_MEMORY, *command])
+        assert done.returncode == 0, done.stderr
+        out, _, peak = done.stdout.rpartition("peak ")
+        assert ("memory: change to bands" in re.sub(" +", " ", out)) == (execution == "band")
+        announced[execution] = lab.events("settings", execution)[0]["memory_bytes"]
+        taken[execution] = 1024 * int(peak)
+    difference = announced["band"] - announced["mask"]
+    assert difference > 4 * L * 12 * 512 * 512  # bytes of the weights but for embeddings
+    assert taken["band"] - taken["mask"] == pytest.approx(difference, rel=0.15)
 
 
 @pytest.mark.parametrize("mask_init", [0, 1])

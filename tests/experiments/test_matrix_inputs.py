@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_fingerprint_of_shards_depends_on_their_order(tmp_path: Path) -> None:
     assert data_fingerprint(f"{tmp_path}/d?") is None
 
 
-def test_large_file_takes_its_hash_from_the_record_if_the_size_agrees(
+def test_large_file_takes_its_hash_from_the_record_unless_it_changed_since(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(identity, "_LARGE", 0)
@@ -42,7 +43,12 @@ def test_large_file_takes_its_hash_from_the_record_if_the_size_agrees(
     split = {"file": "t_train.bin", "tokens": 5, "sha256": "recorded"}
     (tmp_path / "t.json").write_text(json.dumps({"splits": {"train": split}}))
     assert data_fingerprint(str(file)) == "recorded"
+    written = (tmp_path / "t.json").stat().st_mtime_ns
+    file.write_bytes(bytes(1024 + 8) + b"\1\0")
+    os.utime(file, ns=(written + 1, written + 1))
+    assert data_fingerprint(str(file)) == hashlib.sha256(file.read_bytes()).hexdigest()
     file.write_bytes(bytes(1024 + 2 * 6))
+    os.utime(file, ns=(written, written))
     assert data_fingerprint(str(file)) != "recorded"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import subprocess
 from types import SimpleNamespace
@@ -49,6 +50,26 @@ def test_two_cells_that_are_both_dense_repeat_each_other_bit_for_bit(
     assert losses("fc1_bw16") != losses("dense")
     again = lab.matrix("run", "exp", "--program", str(programs.train_banded))
     assert again.stdout.count("before") == 3
+
+
+def test_cell_whose_checkpoint_another_program_holds_fails_and_says_so(
+    lab: Lab, programs: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody runs a line of `matrix script` by hand at the same time."""
+    monkeypatch.setattr(inputs, "_RANDOM_TOKENS", 4000)
+    (lab.folder / "model.bin").unlink()
+    lab.edit('train = "data/t_train.bin"', 'train = "data/random_train.bin"')
+    lab.edit('val = "data/t_val.bin"', 'val = "data/random_val.bin"\nprepare = "random"')
+    words = ("run", "exp", "--program", str(programs.train_banded))
+    (lab.folder / "checkpoints").mkdir()
+    with open(lab.folder / "checkpoints" / ".ckpt_dense.lock", "w") as held:
+        fcntl.lockf(held, fcntl.LOCK_EX)
+        assert lab.matrix(*words).exit_code == 1
+    assert lab.states() == {"dense": "failed", "fc1_bw16": "done", "fc2_bw16": "done"}
+    assert lab.state("dense")["exit_code"] == 2
+    assert "ckpt_dense.bin is in use by another program" in lab.state("dense")["message"]
+    assert lab.matrix(*words, "--retry-failed").exit_code == 0
+    assert lab.state("dense")["state"] == "done"
 
 
 def test_bad_input_of_the_program_is_the_cells_failure(lab: Lab, programs: SimpleNamespace) -> None:

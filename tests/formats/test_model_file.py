@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 
 import numpy as np
 import pytest
+from apps.lab import WORDS, V
 from formats import model_files
 from formats.llmc_files import SMALL, checkpoint_file, put
 from formats.model_files import description, model_file, padded, prefix, random_tensors, with_text
 
 from pyllmc import _core
+from pyllmc.data.tokenizer_file import write_tokenizer_file
 from pyllmc.errors import FormatError, UsageError
+from pyllmc.models.inspection import inspect_checkpoint
 
 ABOUT = {
     "per-layer": description(SMALL, fc1_bandwidth=[4, 0], fc2_bandwidth=[2, 6], step=7),
@@ -173,3 +178,23 @@ def test_shapes_that_cannot_be_are_refused_before_anything_is_written(tmp_path):
         with pytest.raises(UsageError):
             _core.init_checkpoint(str(path), 8, 1, 2, 4, 11, "gpt2", 1, hidden, rank)
     assert not path.exists()
+
+
+def test_pattern_that_cannot_be_is_the_files_fault(tmp_path, programs):
+    """Blocks to within 2 % of so few entries do not exist: whoever reads the file says so."""
+    config = {**SMALL, "channels": 16, "num_heads": 1, "vocab_size": V, "padded_vocab_size": V}
+    about = description(
+        config, hidden=64, pattern="block", fc1_bandwidth=[8, 8], fc2_bandwidth=[16, 16]
+    )
+    path = put(tmp_path / "m.bin", model_file(about, random_tensors(about)))
+    sentence = r"m\.bin describes a model that cannot be: blocks along the diagonal"
+    with pytest.raises(FormatError, match=sentence):
+        _core.Model(str(path))
+    with pytest.raises(FormatError, match=sentence):
+        inspect_checkpoint(path)
+    write_tokenizer_file(tmp_path / "words.bin", WORDS, V - 1)
+    words = ["-e", path, "-p", "a", "--tokenizer", tmp_path / "words.bin"]
+    done = subprocess.run([programs.generate_banded, *words], capture_output=True, text=True)
+    assert done.returncode == 4
+    assert re.search(sentence, done.stderr)
+    _core.Model(str(path), pattern="band")  # what the caller asks for instead is his own

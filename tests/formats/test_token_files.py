@@ -6,6 +6,7 @@ import enum
 import os
 import shutil
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -205,14 +206,23 @@ def fnv1a(data: bytes) -> str:
     return f"{value:016x}"
 
 
-def test_fingerprint_covers_names_sizes_headers_and_edges(tmp_path: Path) -> None:
-    a = put(tmp_path / "a.bin", GOOD).read_bytes()
-    b = put(tmp_path / "b.bin", token_file(np.arange(40_000) % 65536)).read_bytes()
-    edges = 2**16
-    covered = b"a.bin\0" + struct.pack("<q", len(a)) + a + a[HEADER_BYTES:]
-    covered += b"b.bin\0" + struct.pack("<q", len(b))
-    covered += b[: HEADER_BYTES + edges] + b[-edges:]
+def test_fingerprint_covers_names_sizes_and_every_byte(tmp_path: Path) -> None:
+    covered = b""
+    for name, data in (("a.bin", GOOD), ("b.bin", token_file(np.arange(700_000) % 65536))):
+        put(tmp_path / name, data)
+        covered += name.encode() + b"\0" + struct.pack("<qI", len(data), zlib.crc32(data))
     assert _core.TokenShards(tmp_path / "*.bin").fingerprint == fnv1a(covered)
+
+
+def test_fingerprint_of_a_file_that_changed_is_read_anew(tmp_path: Path) -> None:
+    tokens = np.arange(200_000) % 50257
+    path = put(tmp_path / "x.bin", token_file(tokens))
+    before = _core.TokenShards(path).fingerprint
+    tokens[100_000] ^= 1
+    with open(path, "r+b") as stream:  # in place: the same file, size and ends
+        stream.seek(HEADER_BYTES + 2 * 100_000)
+        stream.write(int(tokens[100_000]).to_bytes(2, "little"))
+    assert _core.TokenShards(path).fingerprint != before
 
 
 def test_fingerprint_tells_data_apart_but_not_folders(tmp_path: Path) -> None:
@@ -234,7 +244,7 @@ def test_fingerprint_tells_data_apart_but_not_folders(tmp_path: Path) -> None:
         fingerprint("y.bin", base),
         fingerprint("x.bin", first),
         fingerprint("x.bin", last),
+        fingerprint("x.bin", middle),
         fingerprint("x.bin", base[:-1]),
     ]
-    assert len({original, *different}) == 5
-    assert fingerprint("x.bin", middle) == original  # the documented limit
+    assert len({original, *different}) == 6

@@ -10,6 +10,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 
 from pyllmc.experiments.matrix import load_matrix
 from pyllmc.experiments.state import State, write_state
-from pyllmc.sinks.runs import load_runs
+from pyllmc.sinks.runs import RunLog, load_run
 
 MATRIX = """
 schema = 1
@@ -106,8 +107,14 @@ def exported(experiment: Path, to: str, out: Path) -> str:
     return done.stderr
 
 
+def load_runs(experiment: Path) -> list[RunLog]:
+    matrix = load_matrix(experiment)
+    found = [load_run(matrix, cell, {}, None) for cell in matrix.cells()]
+    return [run for run in found if run is not None]
+
+
 def test_runs_hold_losses_speed_and_configuration(experiment: Path) -> None:
-    runs = list(load_runs(load_matrix(experiment)))
+    runs = load_runs(experiment)
     assert [run.name for run in runs] == NAMES
     assert [run.status for run in runs] == ["done", "diverged", "done"]
     first = runs[0]
@@ -121,22 +128,21 @@ def test_runs_hold_losses_speed_and_configuration(experiment: Path) -> None:
         "run": "dense", "label": "Dense", "seed": 1, "settings.steps": 3, "data.train": "abc",
         "commit": "c0ffee",
     }  # fmt: skip
-    assert [first.time(step) - first.started for step in (0, 1, 3)] == [0, 10, 30]
+    assert first.finished - first.started == 30
 
 
 def test_without_record_the_logs_and_settings_are_enough(experiment: Path) -> None:
     for path in (experiment / "cells").rglob("*.json"):
         path.unlink()
-    run = next(load_runs(load_matrix(experiment)))
+    run = load_runs(experiment)[0]
     assert run.status == "unrecorded"
     assert run.config["settings.steps"] == 3
     assert run.finished >= run.started > 0
 
 
-def events(folder: Path) -> list[Any]:
-    """The events of the one file in `folder`: length, checksum, message, checksum, and again."""
+def events(path: Path) -> list[Any]:
+    """The events of a file: length, checksum, message, checksum, and again."""
     event_pb2 = importlib.import_module("tensorboardX.proto.event_pb2")
-    (path,) = folder.iterdir()
     data, found, at = path.read_bytes(), [], 0
     while at < len(data):
         (length,) = struct.unpack_from("<Q", data, at)
@@ -149,18 +155,21 @@ def test_tensorboard_files_hold_every_value(experiment: Path, tmp_path: Path) ->
     needs("tensorboard", "tensorboardX")
     out = tmp_path / "tb"
     assert "tensorboard --logdir" in exported(experiment, "tensorboard", out)
-    assert sorted(path.name for path in out.iterdir()) == sorted(NAMES)
+    assert sorted(path.name for path in out.iterdir() if path.is_dir()) == sorted(NAMES)
     scalars = {
         (value.tag, event.step): (value.simple_value, event.wall_time)
-        for event in events(out / "dense_s2")
+        for event in events(next((out / "dense_s2").iterdir()))
         for value in event.summary.value
         if value.HasField("simple_value")
     }
     assert scalars["train/loss", 2][0] == pytest.approx(1.8)
     assert scalars["val/loss", 3][0] == 1.25
     assert scalars["val/loss", 3][1] - scalars["val/loss", 0][1] == pytest.approx(30)
+    assert [scalars["train/loss", step][1] - scalars["val/loss", 0][1] for step in (1, 2)] == [
+        pytest.approx(10), pytest.approx(20)
+    ]  # fmt: skip
     assert len(scalars) == 2 + 3 * 3
-    last = [e for e in events(out / "boom_s1") if e.step == 2]
+    last = [e for e in events(next((out / "boom_s1").iterdir())) if e.step == 2]
     losses = [v.simple_value for e in last for v in e.summary.value if v.tag == "train/loss"]
     assert all(map(math.isnan, losses))
     assert len(losses) == 1
@@ -218,10 +227,12 @@ def test_trackio_store_holds_every_value(experiment: Path, tmp_path: Path) -> No
         rows = store.execute(
             "select step, metrics from metrics where run_name = 'dense_s2' order by step"
         )
-        values = {step: json.loads(text) for step, text in rows}
+        values: dict[int, dict[str, Any]] = {}
+        for step, text in rows:
+            values.setdefault(step, {}).update(json.loads(text))
         assert set(values) == {0, 1, 2, 3}
         assert values[2]["train/loss"] == pytest.approx(1.8)
-        assert values[3] == {"val/loss": 1.25}
+        assert values[3] == {"val/loss": 1.25, "status": "done"}
         configs = dict(store.execute("select run_name, config from configs"))
         assert set(configs) == set(NAMES)
         assert json.loads(configs["boom_s1"])["status"] == "diverged"
@@ -242,7 +253,10 @@ def test_wandb_offline_files_hold_every_value(experiment: Path, tmp_path: Path) 
             for r in records
             if r.HasField("history")
         ]
-        config = {c.key or c.nested_key[0]: json.loads(c.value_json) for c in run.config.update}
+        told = [run.config, *(r.config for r in records if r.HasField("config"))]
+        config = {
+            c.key or c.nested_key[0]: json.loads(c.value_json) for t in told for c in t.update
+        }
         found[run.display_name] = (run.project, config, history)
     assert set(found) == set(NAMES)
     project, config, history = found["dense_s2"]
@@ -271,6 +285,81 @@ def wandb_records(path: Path) -> list[Any]:
     return found
 
 
+def tensorboard_values(out: Path) -> list[tuple[str, int]]:
+    return [
+        (value.tag, event.step)
+        for path in (out / "dense_s2").iterdir()
+        for event in events(path)
+        for value in event.summary.value
+        if value.HasField("simple_value")
+    ]
+
+
+def mlflow_values(out: Path) -> list[tuple[str, int]]:
+    with sqlite3.connect(out / "mlflow.db") as store:
+        assert store.execute("select count(*) from runs").fetchone() == (3,)
+        return store.execute(
+            "select key, step from metrics m join runs r on m.run_uuid = r.run_uuid "
+            "where r.name = 'dense_s2' and r.status = 'FINISHED'"
+        ).fetchall()
+
+
+def wandb_values(out: Path) -> list[tuple[str, int]]:
+    found, ids = [], set()
+    for file in out.glob("wandb/offline-run-*/run-*.wandb"):
+        records = wandb_records(file)
+        run = next(r.run for r in records if r.HasField("run"))
+        if run.display_name != "dense_s2":
+            continue
+        ids.add(run.run_id)
+        for record in (r.history for r in records if r.HasField("history")):
+            row = {i.key or i.nested_key[0]: json.loads(i.value_json) for i in record.item}
+            found += [(name, row["_step"]) for name in row if "/" in name]
+    assert len(ids) == 1
+    return found
+
+
+def trackio_values(out: Path) -> list[tuple[str, int]]:
+    with sqlite3.connect(out / "exported.db") as store:
+        rows = store.execute("select step, metrics from metrics where run_name = 'dense_s2'")
+        return [(name, step) for step, text in rows for name in json.loads(text) if "/" in name]
+
+
+@pytest.mark.parametrize(
+    ("to", "modules", "values"),
+    [
+        ("tensorboard", ["tensorboardX"], tensorboard_values),
+        ("mlflow", ["mlflow", "sqlalchemy", "alembic"], mlflow_values),
+        ("wandb", ["wandb"], wandb_values),
+        ("trackio", ["trackio"], trackio_values),
+    ],
+)
+def test_resumed_run_goes_on_as_the_same_run_and_doubles_nothing(
+    experiment: Path,
+    tmp_path: Path,
+    to: str,
+    modules: list[str],
+    values: Callable[[Path], list[tuple[str, int]]],
+) -> None:
+    needs(to, *modules)
+    out = tmp_path / "out"
+    matrix = load_matrix(experiment)
+    cell = next(cell for cell in matrix.cells() if cell.name == "dense_s2")
+    log = matrix.log_path(cell.run, cell.seed).with_suffix(".jsonl")
+    whole = log.read_text()
+    log.write_text("".join(whole.splitlines(keepends=True)[:2]))
+    folder = matrix.cell_dir(cell.run, cell.seed)
+    write_state(folder, State("preempted", 1, started=STARTED, finished=FINISHED))
+    exported(experiment, to, out)
+    log.write_text(whole)
+    write_state(folder, State("done", 2, started=STARTED, finished=FINISHED))
+    assert "dense_s2: done at step 3\n" in exported(experiment, to, out)
+    expected = [("val/loss", 0), ("val/loss", 3)]
+    for name in ("train/loss", "train/lr", "train/tokens_per_second"):
+        expected += [(name, step) for step in range(3)]
+    assert sorted(values(out)) == sorted(expected)
+
+
 def test_tracker_that_is_not_installed_is_named(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,7 +375,7 @@ def test_tracker_that_is_not_installed_is_named(
     )
 
 
-def test_second_export_into_a_folder_is_refused(experiment: Path, tmp_path: Path) -> None:
+def test_folder_that_holds_something_else_is_refused(experiment: Path, tmp_path: Path) -> None:
     (tmp_path / "tb").mkdir()
     (tmp_path / "tb" / "kept").write_text("x")
     done = export(experiment, "tensorboard", tmp_path / "tb")

@@ -180,6 +180,19 @@ def test_another_model_is_never_continued(words: str, killed: Lab) -> None:
     assert "a run cannot be continued with another " in refusal(done)
 
 
+def test_one_token_changed_in_the_middle_of_the_data_is_refused(run: Lab) -> None:
+    """Far from the ends of the file, and in no batch that was read."""
+    run.tokens("big.bin", np.arange(200_000) % 260)
+    words = "-n 4 -k 1 -b 2 -t 8 -g 0 -i big.bin -c ckpt.bin"
+    run.trained(words)
+    data = bytearray((run.folder / "big.bin").read_bytes())
+    data[1024 + 2 * 100_000] ^= 1
+    (run.folder / "big.bin").write_bytes(data)
+    done = run.train(words, "--resume")
+    assert done.returncode == 2
+    assert "train_fingerprint was " in refusal(done)
+
+
 def test_data_changed_in_place_is_refused(killed: Lab) -> None:
     path = killed.folder / "part_1.bin"
     data = bytearray(path.read_bytes())

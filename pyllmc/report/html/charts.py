@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyllmc.report.html import by_step, costs, finals
+from pyllmc.report.controls import tuned_and_controls
+from pyllmc.report.html import by_step, costs, finals, judged
 from pyllmc.report.html.chart import Chart, Source
 
 
@@ -15,5 +16,13 @@ def all_charts(source: Source) -> list[Chart]:
             finals.density(source, group),
             finals.forest(source, group),
         ]
-    found += [finals.rates(source), by_step.gap(source), costs.speed(source), costs.memory(source)]
+    tuned, controls, what = tuned_and_controls(source.groups[0], source.outcomes)
+    found += [
+        finals.rates(source),
+        judged.tuned(source, tuned),
+        judged.controls(source, controls, what),
+        by_step.gap(source),
+        costs.speed(source),
+        costs.memory(source),
+    ]
     return [chart for chart in found if chart is not None]

@@ -14,7 +14,7 @@ from pyllmc.report.html.charts import all_charts
 from pyllmc.report.html.inputs import Evidence, Weights
 from pyllmc.report.html.readme_parts import readme_parts
 from pyllmc.report.html.records import run_records
-from pyllmc.report.html.tables import table, text
+from pyllmc.report.html.tables import table, text, unbroken
 from pyllmc.report.outcomes import Outcomes
 
 # The page may run what it holds and show it, and may load nothing from anywhere.
@@ -104,7 +104,7 @@ def _section(chart: Chart) -> str:
     )
     controls = f'<div class="controls">{views}</div>' if views else ""
     return (
-        f"<section>\n<h3>{text(chart.title)}</h3>\n{controls}"
+        f"<section>\n<h3>{unbroken(chart.title)}</h3>\n{controls}"
         f'<div class="plot" id="chart-{text(chart.key)}"></div>\n'
         f'<p class="note">{text(chart.note)}</p>\n'
         f"<details{' open' if chart.open else ''}><summary>Table</summary>{chart.table}</details>\n"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 _SHORT = 24  # a name of so many characters stays on one line
+_POWER = re.compile(r"\d[\d.]*e-\d+")
 _NUMBER = re.compile(r"[-+−]?(\d.*|nan|inf)?")
 
 
@@ -14,6 +15,11 @@ def text(value: object) -> str:
     """Text in which no sign means anything to HTML, nor to Plotly, which reads tags in labels and
     takes what stands between two dollar signs for a formula."""
     return html.escape(str(value)).replace("$", "&#36;")
+
+
+def unbroken(value: object) -> str:
+    """Text whose numbers (1e-3) stay on one line."""
+    return _POWER.sub(r'<span class="w">\g<0></span>', text(value))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -24,10 +30,10 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     kinds = [' class="n"' if numeric else "" for numeric in right]
     if columns and all(len(cell) <= _SHORT for cell in columns[0]):
         kinds[0] = ' class="w"'
-    head = "".join(f"<th{kind}>{text(c)}</th>" for kind, c in zip(kinds, header, strict=True))
+    head = "".join(f"<th{kind}>{unbroken(c)}</th>" for kind, c in zip(kinds, header, strict=True))
     body = "".join(
         "<tr>"
-        + "".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
+        + "".join(f"<td{kind}>{unbroken(cell)}</td>" for kind, cell in zip(kinds, row, strict=True))
         + "</tr>"
         for row in rows
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -33,9 +34,9 @@ def browser() -> Iterator[Browser]:
         found.close()
 
 
-@pytest.fixture(scope="module")
-def opened(browser: Browser, seeded: Path) -> Iterator[tuple[Page, list[str]]]:
-    """The report, opened offline, and what it had to complain about."""
+@contextmanager
+def opened_offline(browser: Browser, report: Path) -> Iterator[tuple[Page, list[str]]]:
+    """A report, opened offline, and what it had to complain about."""
     context = browser.new_context(color_scheme="light", offline=True)
     page = context.new_page()
     trouble: list[str] = []
@@ -43,12 +44,18 @@ def opened(browser: Browser, seeded: Path) -> Iterator[tuple[Page, list[str]]]:
     page.on("pageerror", lambda error: trouble.append(str(error)))
     page.on("dialog", lambda dialog: (trouble.append("a label was run"), dialog.dismiss()))
     page.on("request", lambda sent: trouble.append(sent.url))
-    page.goto((seeded / "report.html").as_uri())
+    page.goto(report.as_uri())
     page.wait_for_selector(DRAWN)
     # Its own file is all that it may ask for.
-    assert trouble.pop(0) == (seeded / "report.html").as_uri()
+    assert trouble.pop(0) == report.as_uri()
     yield page, trouble
     context.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, seeded: Path) -> Iterator[tuple[Page, list[str]]]:
+    with opened_offline(browser, seeded / "report.html") as found:
+        yield found
 
 
 @pytest.fixture
@@ -146,13 +153,41 @@ def test_weights_of_another_run_are_chosen(page: Page) -> None:
 
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_sticks_out_sideways(page: Page, width: int) -> None:
+    assert sticking_out(page, width) == 0
+
+
+def sticking_out(page: Page, width: int) -> int:
+    """Pixels that the page is wider than a window of `width`, everything unfolded."""
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(200)
     for details in page.locator("details").all():
         details.evaluate("element => element.open = true")
-    assert page.evaluate(
+    return page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    ) == 0  # fmt: skip
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_tuning_and_controls_are_drawn_and_picked(
+    browser: Browser, tuned: Path, scheme: Literal["light", "dark"]
+) -> None:
+    with opened_offline(browser, tuned / "report.html") as (page, trouble):
+        page.emulate_media(color_scheme=scheme)
+        for key in ("rates", "tuned", "controls"):
+            shape = page.locator(f"#chart-{key} .main-svg").first.bounding_box()
+            assert shape is not None
+            assert shape["width"] > 900
+            assert shape["height"] > 150
+        ticks = page.locator("#chart-controls .ytick").all_text_contents()
+        assert ticks == ["random places", "A/A: renamed"]
+        assert len(arms(page, "tuned")) == 9
+        for label in ("Band, lr 1e-4", "Band, lr 3e-4"):  # the band is best at the second
+            page.locator("#picker label", has_text=label).click()
+        assert arms(page, "controls") == set()
+        assert "band_lr1e-3" in arms(page, "tuned")
+        assert not {"band_lr1e-4", "band_lr3e-4"} & arms(page, "tuned")
+        assert [sticking_out(page, width) for width in (390, 1280)] == [0, 0]
+        assert trouble == []
 
 
 def test_labels_are_text_whatever_they_hold(page: Page) -> None:

@@ -99,11 +99,15 @@ def text(seeded: Path) -> str:
     return (seeded / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def data(text: str) -> dict[str, Any]:
+def page_data(text: str) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', text)
     assert found is not None
     return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def data(text: str) -> dict[str, Any]:
+    return page_data(text)
 
 
 def test_page_is_one_file_that_loads_nothing(text: str) -> None:
@@ -267,6 +271,53 @@ def test_learning_rates_share_a_colour_and_have_a_chart(tmp_path: Path) -> None:
     rates = next(chart for chart in all_charts(source) if chart.key == "rates")
     points = [trace["x"] for trace in rates.traces if trace["mode"] == "markers"]
     assert points == [[0.001], [0.003]] * 2
+
+
+def squares(chart: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """Difference and half its interval of every square of a chart, by the row it stands in."""
+    return {
+        trace["y"][0]: (trace["x"][0], trace["error_x"]["array"][0])
+        for trace in chart["traces"]
+        if trace["marker"].get("symbol") == "square"
+    }
+
+
+DIFFERENCE = re.compile(r"([-+−][\d.]+) ± ([\d.]+)")
+
+
+def told(readme: str, heading: str, row: str) -> tuple[float, float]:
+    """The last difference and its ± in the README's row of a section."""
+    section = readme.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if row in line and DIFFERENCE.search(line)]
+    found = DIFFERENCE.findall(lines[0])[-1]
+    return float(found[0].replace("−", "-")), float(found[1])
+
+
+def test_tuning_and_controls_are_charts_with_the_readmes_numbers(tuned: Path) -> None:
+    text, readme = ((tuned / name).read_text() for name in ("report.html", "README.md"))
+    charts = {chart["key"]: chart for chart in page_data(text)["charts"]}
+    drawn = squares(charts["tuned"])
+    assert list(drawn) == ["Band", "Random places", "Renamed"]
+    for label, shown in drawn.items():
+        expected = told(readme, "## Learning rate", f"| {label} ")
+        assert shown == (pytest.approx(expected[0], abs=1e-4), pytest.approx(expected[1], abs=1e-4))
+    # At equal rates the band is better at the lower two; tuned it is not.
+    circles = [
+        trace["x"][0]
+        for trace in charts["tuned"]["traces"]
+        if trace["marker"].get("symbol") == "circle-open" and trace["y"] == ["Band"]
+    ]
+    assert [x < 0 for x in circles] == [True, True, False]
+    assert drawn["Band"][0] - drawn["Band"][1] > 0
+    drawn = squares(charts["controls"])
+    assert list(drawn) == ["random places", "A/A: renamed"]
+    for label, row in (("random places", "Random places"), ("A/A: renamed", "Renamed")):
+        expected = told(readme, "## Controls", row)
+        assert drawn[label] == (
+            pytest.approx(expected[0], abs=1e-4), pytest.approx(expected[1], abs=1e-4)
+        )  # fmt: skip
+    for key in ("tuned", "controls"):
+        assert re.search(rf'<div class="plot" id="chart-{key}">.*?<table>', text, re.DOTALL)
 
 
 def test_low_rank_weights_are_shown_as_their_product(tmp_path: Path) -> None:

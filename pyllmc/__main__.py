@@ -1,0 +1,5 @@
+"""`python -m pyllmc`: the command line."""
+
+from pyllmc.cli import main
+
+main(prog_name="pyllmc")
