@@ -215,25 +215,37 @@ void gradient(const Context& context, const BandLayout& band, ConstTensor residu
   });
 }
 
+// The first `units` lanes of a tile's two vectors, 0 beyond.
+PYLLMC_INLINE void load_units(const float* from, int64_t units, f32x16 out[2]) {
+  out[0] = units >= kLanes ? load16(from) : load_part(from, units, 0);
+  out[1] = f32x16{};
+  if (units > kLanes) out[1] = load_part(from + kLanes, units - kLanes, 0);
+}
+
 // A handful of rows, as decoding has: every weight is read once.
-void few_rows(const LinearForward& a, const BandLayout& band) {
+PYLLMC_SIMD void few_rows(const LinearForward& a, const BandLayout& band) {
   const int64_t M = a.x.dim(0), C = band.residual(), H = band.hidden();
   std::fill_n(a.y.data(), a.y.numel(), 0.0f);
   for (const BandTile& tile : band.tiles()) {
-    for (int64_t channel = tile.begin; channel < tile.end; ++channel) {
-      const float* line = a.w.data() + tile.offset + (channel - tile.begin) * kBandTile;
-      for (int64_t row = 0; row < M; ++row) {
+    for (int64_t row = 0; row < M; ++row) {
+      const float* lines = a.w.data() + tile.offset;
+      f32x16 hidden[2] = {};  // sums of FC1's outputs, or FC2's inputs
+      if (!band.hidden_is_rows())
+        load_units(a.x.data() + row * H + tile.hidden, tile.units, hidden);
+      for (int64_t channel = tile.begin; channel < tile.end; ++channel, lines += kBandTile) {
         if (band.hidden_is_rows()) {
-          float* y = a.y.data() + row * H + tile.hidden;
           const float x = a.x.data()[row * C + channel];
-          for (int64_t unit = 0; unit < tile.units; ++unit) y[unit] += x * line[unit];
+          hidden[0] += x * load16(lines);
+          hidden[1] += x * load16(lines + kLanes);
         } else {
-          const float* x = a.x.data() + row * H + tile.hidden;
-          float sum = 0;
-          for (int64_t unit = 0; unit < tile.units; ++unit) sum += x[unit] * line[unit];
-          a.y.data()[row * C + channel] += sum;
+          a.y.data()[row * C + channel] +=
+              sum16(hidden[0] * load16(lines) + hidden[1] * load16(lines + kLanes));
         }
       }
+      if (!band.hidden_is_rows()) continue;
+      float* y = a.y.data() + row * H + tile.hidden;
+      store_part(y, hidden[0], std::min(kLanes, tile.units));
+      if (tile.units > kLanes) store_part(y + kLanes, hidden[1], tile.units - kLanes);
     }
   }
   finish_tile(a, 0, M, 0, a.y.dim(1));
