@@ -125,7 +125,7 @@ class TrainObserver {
 class TrainSession {
  public:
   // Opens and checks every input, chooses the state to resume from, or sets aside an earlier run's;
-  // throws before anything large is allocated. As long as it lives no other session can have the
+  // throws before anything large is allocated. As long as it lives no other process can have the
   // same checkpoint.
   explicit TrainSession(const TrainSettings& settings);
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _LOOK_SECONDS = 2.0
 _WAIT_SECONDS = 0.1
+_REST = 19  # times as long as it worked, so that it takes a twentieth of a processor at most
 
 
 @click.command()
@@ -57,7 +59,8 @@ def runs(
       pyllmc export runs runs/demo --to tensorboard --out tb
       pyllmc export runs runs/demo --to mlflow --out mlruns --follow
 
-    The same command again adds only what is new, and --follow does so every two seconds;
+    The same command again adds only what is new, and --follow does so every two seconds
+    (with very long logs less often);
     `pyllmc matrix run --sink` starts it beside the runs. A resumed run goes on as the same run of
     the tracker: in another event file of its folder (TensorBoard), under its id (MLflow), under
     its name (trackio). wandb cannot go on offline: it gets one folder a piece under one id, which
@@ -102,13 +105,19 @@ def _export(matrix: Matrix, to: str, out: Path, follow: bool) -> bool:
             matrix, open_sink(to, out), memory, say, lambda sentence: say(WARNING + sentence)
         )
         try:
-            follower.look()
-            looked = time.monotonic()
+            again = _timed(follower.look)
             while follow and not stop.count:
                 time.sleep(_WAIT_SECONDS)
-                if stop.count or time.monotonic() - looked > _LOOK_SECONDS:
-                    follower.look()
-                    looked = time.monotonic()
+                if stop.count or time.monotonic() > again:
+                    again = _timed(follower.look)
         finally:
             follower.close()
     return bool(follower.failed)
+
+
+def _timed(look: Callable[[], None]) -> float:
+    """Looks, and says when to do so again: long logs must not cost the runs their processors."""
+    began = time.monotonic()
+    look()
+    ended = time.monotonic()
+    return ended + max(_LOOK_SECONDS, _REST * (ended - began))
