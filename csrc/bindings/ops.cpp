@@ -68,7 +68,8 @@ struct SentWeight {
 
 py::object forward_py(const FloatArray& x, const FloatArray& w, std::optional<int64_t> bandwidth,
                       const MaybeArray& b, const MaybeArray& residual, bool gelu,
-                      const std::string& precision, int threads, const std::string& device) {
+                      const std::string& precision, int threads, const std::string& device,
+                      bool by_library) {
   require_rank("x", x, 2);
   require_rank("w", w, 2);
   OpCall call(threads, device, precision);
@@ -81,7 +82,8 @@ py::object forward_py(const FloatArray& x, const FloatArray& w, std::optional<in
                         .y = residual ? call.out(y) : call.out_activation(y),
                         .w_bf16 = weight.view(weight.bf16, w),
                         .band = weight.layout(),
-                        .band_table = weight.device_band.table};
+                        .band_table = weight.device_band.table,
+                        .by_library = by_library};
   if (b) {
     args.b = call.in(*b);
     args.b_bf16 = {call.send_bf16(b->data(), b->size()), {b->size()}};
@@ -91,7 +93,8 @@ py::object forward_py(const FloatArray& x, const FloatArray& w, std::optional<in
     activated = zeros_like(y);
     args.gelu = call.out_activation(activated);
   }
-  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), false, weight.layout()));
+  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), false, weight.layout(),
+                                by_library));
   linear_forward(call, args);
   call.finish();
   if (gelu) return py::make_tuple(y, activated);
@@ -101,20 +104,20 @@ py::object forward_py(const FloatArray& x, const FloatArray& w, std::optional<in
 py::object linear_forward_py(const FloatArray& x, const FloatArray& w, const MaybeArray& b,
                              const MaybeArray& residual, bool gelu, const std::string& precision,
                              int threads, const std::string& device) {
-  return forward_py(x, w, std::nullopt, b, residual, gelu, precision, threads, device);
+  return forward_py(x, w, std::nullopt, b, residual, gelu, precision, threads, device, false);
 }
 
 // The band path: the weight is stored as its band, gradients come back in the logical order.
 py::object band_forward_py(const FloatArray& x, const FloatArray& w, int64_t bandwidth,
                            const MaybeArray& b, const MaybeArray& residual, bool gelu,
-                           const std::string& precision, int threads, const std::string& device) {
-  return forward_py(x, w, bandwidth, b, residual, gelu, precision, threads, device);
+                           const std::string& precision, int threads, const std::string& device,
+                           bool by_library) {
+  return forward_py(x, w, bandwidth, b, residual, gelu, precision, threads, device, by_library);
 }
 
-template <bool as_band>
-py::tuple backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+py::tuple backward_py(bool as_band, const FloatArray& dy, const FloatArray& x, const FloatArray& w,
                       int64_t bandwidth, const MaybeArray& activation, const std::string& precision,
-                      int threads, const std::string& device) {
+                      int threads, const std::string& device, bool by_library) {
   require_rank("dy", dy, 2);
   require_rank("x", x, 2);
   require_rank("w", w, 2);
@@ -134,9 +137,11 @@ py::tuple backward_py(const FloatArray& dy, const FloatArray& x, const FloatArra
                          .w_bf16 = weight.view(weight.bf16, w),
                          .kept = weight.mask.bits,
                          .band = weight.layout(),
-                         .band_table = weight.device_band.table};
+                         .band_table = weight.device_band.table,
+                         .by_library = by_library};
   if (activation) args.activation = call.activation(*activation);
-  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), true, weight.layout()));
+  call.provide(linear_workspace(call, x.shape(0), x.shape(1), w.shape(0), true, weight.layout(),
+                                by_library));
   linear_backward(call, args);
   call.finish();
   call.receive_bytes(there, gradient.data(), weight.floats);
@@ -146,6 +151,17 @@ py::tuple backward_py(const FloatArray& dy, const FloatArray& x, const FloatArra
     std::ranges::copy(gradient, dw.mutable_data());
   }
   return py::make_tuple(dx, dw, db);
+}
+py::tuple linear_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                             int64_t bandwidth, const MaybeArray& activation,
+                             const std::string& precision, int threads, const std::string& device) {
+  return backward_py(false, dy, x, w, bandwidth, activation, precision, threads, device, false);
+}
+py::tuple band_backward_py(const FloatArray& dy, const FloatArray& x, const FloatArray& w,
+                           int64_t bandwidth, const MaybeArray& activation,
+                           const std::string& precision, int threads, const std::string& device,
+                           bool by_library) {
+  return backward_py(true, dy, x, w, bandwidth, activation, precision, threads, device, by_library);
 }
 
 py::tuple layernorm_forward_py(const FloatArray& x, const FloatArray& weight,
@@ -351,17 +367,20 @@ void bind_ops(py::module_& m) {
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
           py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "y (M, N) = x w^T + b + residual; with gelu=True (y, gelu(y)).");
-  ops.def("linear_backward", backward_py<false>, py::arg("dy"), py::arg("x"), py::arg("w"),
+  ops.def("linear_backward", linear_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
           py::arg("bandwidth") = 0, py::arg("activation") = py::none(),
           py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "(dx, dw, db); dx is multiplied by gelu'(activation) when it is given.");
   ops.def("band_forward", band_forward_py, py::arg("x"), py::arg("w"), py::arg("bandwidth"),
           py::arg("b") = py::none(), py::arg("residual") = py::none(), py::arg("gelu") = false,
           py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
-          "linear_forward with only the band of w stored and multiplied.");
-  ops.def("band_backward", backward_py<true>, py::arg("dy"), py::arg("x"), py::arg("w"),
+          py::arg("by_library") = false,
+          "linear_forward with only the band of w stored and multiplied; on a GPU either by own "
+          "kernels or by the library's batched products.");
+  ops.def("band_backward", band_backward_py, py::arg("dy"), py::arg("x"), py::arg("w"),
           py::arg("bandwidth"), py::arg("activation") = py::none(), py::arg("precision") = "fp32",
-          py::arg("threads") = 1, py::arg("device") = "cpu", "(dx, dw, db) of the same.");
+          py::arg("threads") = 1, py::arg("device") = "cpu", py::arg("by_library") = false,
+          "(dx, dw, db) of the same.");
   ops.def("layernorm_forward", layernorm_forward_py, py::arg("x"), py::arg("weight"),
           py::arg("bias"), py::arg("precision") = "fp32", py::arg("threads") = 1,
           py::arg("device") = "cpu", "(y, mean, rstd) of rows x (rows, C).");

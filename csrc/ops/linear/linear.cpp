@@ -18,6 +18,11 @@ void require_weight(const char* name, ConstTensor weight, int64_t N, int64_t K,
                            band->residual(), " channels on a weight of ", N, " x ", K));
 }
 
+void require_library(const Context& context, const BandLayout* band, bool by_library) {
+  if (!by_library || (band && context.device != Device::cpu)) return;
+  throw UsageError("linear: products by the library are of a GPU and of a stored band only");
+}
+
 }  // namespace
 
 void linear_forward(const Context& context, const LinearForward& args) {
@@ -27,6 +32,7 @@ void linear_forward(const Context& context, const LinearForward& args) {
   if (args.b) require_shape("linear", "b", args.b, {N});
   if (args.residual) require_shape("linear", "residual", args.residual, {M, N});
   if (args.gelu) require_shape("linear", "gelu", args.gelu, {M, N});
+  require_library(context, args.band, args.by_library);
   const DType activations = context.activations();
   require_type("linear", "x", args.x, activations);
   if (args.gelu) require_type("linear", "gelu", args.gelu, activations);
@@ -48,6 +54,7 @@ void linear_backward(const Context& context, const LinearBackward& args) {
     throw UsageError(message("linear: a pattern of ", args.pattern->rows(), " x ",
                              args.pattern->cols(), " on a weight of ", N, " x ", K));
   }
+  require_library(context, args.band, args.by_library);
   for (const ConstTensor& tensor : {args.dy, args.x, ConstTensor(args.dx)}) {
     require_type("linear", "an activation", tensor, context.activations());
   }
@@ -58,8 +65,9 @@ void linear_backward(const Context& context, const LinearBackward& args) {
 }
 
 int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
-                         const BandLayout* band) {
-  return select_kernels(context, linear_cpu, "linear").workspace(context, M, K, N, gradients, band);
+                         const BandLayout* band, bool by_library) {
+  return select_kernels(context, linear_cpu, "linear")
+      .workspace(context, M, K, N, gradients, band, by_library);
 }
 
 }  // namespace pyllmc

@@ -9,7 +9,8 @@
 //
 // x, gelu, activation, dy and dx are of the context's activations() type; w, b, residual, dw and db
 // are fp32. y is fp32 with a residual, else either. A GPU whose activations are bf16 reads w_bf16
-// and b_bf16, the copies that AdamW keeps.
+// and b_bf16, the copies that AdamW keeps. With by_library, a GPU multiplies a stored band by
+// batched products of its library over the tiles: the oracle and the yardstick of its own kernels.
 #pragma once
 
 #include "core/context.h"
@@ -30,6 +31,7 @@ struct LinearForward {
   TensorOf<const uint16_t> b_bf16{};  // (N) or null
   const BandLayout* band = nullptr;   // set: w is that layout's floats
   BandTable band_table{};             // the same layout in a GPU's memory
+  bool by_library = false;            // see below
 };
 
 struct LinearBackward {
@@ -45,13 +47,14 @@ struct LinearBackward {
   KeptBits kept{};                    // `pattern` in a GPU's memory; null when dense or a band
   const BandLayout* band = nullptr;   // set: w and dw are that layout's floats
   BandTable band_table{};             // the same layout in a GPU's memory
+  bool by_library = false;            // see below
 };
 
 struct LinearKernels {
   void (*forward)(const Context&, const LinearForward&);
   void (*backward)(const Context&, const LinearBackward&);
   int64_t (*workspace)(const Context&, int64_t M, int64_t K, int64_t N, bool gradients,
-                       const BandLayout* band);
+                       const BandLayout* band, bool by_library);
 };
 extern const LinearKernels linear_cpu;
 
@@ -59,6 +62,6 @@ void linear_forward(const Context& context, const LinearForward& args);
 void linear_backward(const Context& context, const LinearBackward& args);
 // Floats of workspace that forward, or forward and backward, need for these sizes.
 int64_t linear_workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
-                         const BandLayout* band = nullptr);
+                         const BandLayout* band = nullptr, bool by_library = false);
 
 }  // namespace pyllmc

@@ -48,4 +48,13 @@ void band_product_plain(const Context& context, const BandProduct& args);
 void band_gradient_plain(const Context& context, const BandGradient& args);
 int64_t band_gradient_workspace_plain(const BandLayout& layout, int64_t M);
 
+// By the library's batched products; the oracle of the others. `type` is that of the operands.
+void band_product_by_library(const Context& context, const BandProduct& args, DType type,
+                             float* workspace);
+void band_gradient_by_library(const Context& context, const BandGradient& args, DType type);
+int64_t band_workspace_by_library(const BandLayout& layout, int64_t M);
+
+// The epilogue of sums (M, N) that lie in memory.
+void finish_sums(const Context& context, const Finish& finish, const float* sums);
+
 }  // namespace pyllmc::cuda

@@ -120,7 +120,7 @@ struct WeightCut {
 };
 
 int64_t workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
-                  const BandLayout* band) {
+                  const BandLayout* band, bool) {
   if (band) return band_workspace(context, M, *band, gradients);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
@@ -144,7 +144,7 @@ void forward(const Context& context, const LinearForward& a) {
     return;
   }
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context, workspace(context, M, K, N, false, nullptr));
+  Scratch scratch(context, workspace(context, M, K, N, false, nullptr, false));
   const int64_t width = engine.tile_cols();
   Unit* b = scratch.take<Unit>(engine.b_units(K, N));
   parallel_for(context.threads, ceil_div(N, width), [&](int64_t panel, int) {
@@ -181,7 +181,7 @@ void backward_weight(const Context& context, const LinearBackward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const WeightCut cut(engine, M, K, N);
-  Scratch scratch(context, workspace(context, M, K, N, true, nullptr));
+  Scratch scratch(context, workspace(context, M, K, N, true, nullptr, false));
   Unit* x = scratch.take<Unit>(cut.chunks * cut.x_chunk_units);
   float* own = scratch.take<float>(context.threads * cut.thread_floats(engine, K));
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {

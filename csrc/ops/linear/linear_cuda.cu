@@ -13,18 +13,23 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// What the product left in `out` goes through the rest of the epilogue.
 template <class T>
-__global__ void __launch_bounds__(kThreads) finish_kernel(const Finish f) {
+__global__ void __launch_bounds__(kThreads) finish_kernel(const Finish f, const T* sums) {
   const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= int64_t{f.M} * f.N) return;
-  finish_value<T>(f, i / f.N, i % f.N, to_float(static_cast<const T*>(f.out)[i]));
+  if (i < int64_t{f.M} * f.N) finish_value(f, i / f.N, i % f.N, to_float(sums[i]));
 }
 
-void finish(const Context& context, const Finish& f) {
+template <class T>
+void finish(const Context& context, const Finish& f, const T* sums) {
   const int64_t blocks = ceil_div(int64_t{f.M} * f.N, kThreads);
-  launch("a linear layer's epilogue", f.is_bf16 ? finish_kernel<bf16> : finish_kernel<float>,
-         dim3(static_cast<unsigned>(blocks)), dim3(kThreads), 0, context.stream, f);
+  launch("a linear layer's epilogue", finish_kernel<T>, dim3(static_cast<unsigned>(blocks)),
+         dim3(kThreads), 0, context.stream, f, sums);
+}
+
+// The rest of the epilogue of what a product left in f.out.
+void finish(const Context& context, const Finish& f) {
+  f.is_bf16 ? finish(context, f, static_cast<const bf16*>(f.out))
+            : finish(context, f, static_cast<const float*>(f.out));
 }
 
 // A thread sets to 0 what its word of 32 entries does not keep.
@@ -130,7 +135,11 @@ void multiply(const Context& context, const BandProduct& product) {
                                     : band_product_plain(context, product);
 }
 
-int64_t band_workspace(const Context& context, int64_t M, int64_t N, const BandLayout& band) {
+int64_t band_workspace(const Context& context, int64_t M, int64_t N, const BandLayout& band,
+                       bool by_library) {
+  if (by_library) {
+    return std::max(band_workspace_by_library(band, M), column_sums_workspace(M, N));
+  }
   const int64_t gradient = gradient_in_bf16(context, band) ? band_gradient_workspace_bf16(band, M)
                                                            : band_gradient_workspace_plain(band, M);
   return std::max(gradient, column_sums_workspace(M, N));
@@ -138,9 +147,11 @@ int64_t band_workspace(const Context& context, int64_t M, int64_t N, const BandL
 
 void band_backward(const Context& context, const LinearBackward& a) {
   const BandLayout& band = *a.band;
-  const bool up = band.hidden_is_rows(), tensor_cores = gradient_in_bf16(context, band);
+  const bool up = band.hidden_is_rows();
+  const bool tensor_cores = !a.by_library && gradient_in_bf16(context, band);
   const int64_t M = a.x.dim(0), N = a.dy.dim(1);
-  float* const workspace = context.scratch("linear", band_workspace(context, M, N, band));
+  float* const workspace =
+      context.scratch("linear", band_workspace(context, M, N, band, a.by_library));
   const bool sums_bias = tensor_cores && up && a.db;
   const BandGradient gradient = {.residual = up ? a.x.data() : a.dy.data(),
                                  .hidden = up ? a.dy.data() : a.x.data(),
@@ -150,25 +161,35 @@ void band_backward(const Context& context, const LinearBackward& a) {
                                  .dw = a.dw.data(),
                                  .db = sums_bias ? a.db.data() : nullptr,
                                  .workspace = workspace};
-  tensor_cores ? band_gradient_bf16(context, gradient) : band_gradient_plain(context, gradient);
+  if (a.by_library) {
+    band_gradient_by_library(context, gradient, a.x.type());
+  } else {
+    tensor_cores ? band_gradient_bf16(context, gradient) : band_gradient_plain(context, gradient);
+  }
   if (a.db && !sums_bias) add_column_sums(context, a.dy, a.db, workspace);
-  multiply(context, {.x = a.dy.data(),
-                     .w = weight_of(a.x, a.w, a.w_bf16),
-                     .layout = a.band,
-                     .band = a.band_table,
-                     .finish = finish_of(a),
-                     .expands = !up});
+  const BandProduct product = {.x = a.dy.data(),
+                               .w = weight_of(a.x, a.w, a.w_bf16),
+                               .layout = a.band,
+                               .band = a.band_table,
+                               .finish = finish_of(a),
+                               .expands = !up};
+  if (a.by_library) return band_product_by_library(context, product, a.x.type(), workspace);
+  multiply(context, product);
 }
 
 void forward(const Context& context, const LinearForward& a) {
-  if (a.x.dim(0) <= kFewRowsCuda) return few_rows(context, a);
+  const int64_t M = a.x.dim(0), N = a.y.dim(1);
+  if (M <= kFewRowsCuda && !a.by_library) return few_rows(context, a);
   if (!a.band) return dense_forward(context, a);
-  multiply(context, {.x = a.x.data(),
-                     .w = weight_of(a.x, a.w, a.w_bf16),
-                     .layout = a.band,
-                     .band = a.band_table,
-                     .finish = finish_of(a),
-                     .expands = a.band->hidden_is_rows()});
+  const BandProduct product = {.x = a.x.data(),
+                               .w = weight_of(a.x, a.w, a.w_bf16),
+                               .layout = a.band,
+                               .band = a.band_table,
+                               .finish = finish_of(a),
+                               .expands = a.band->hidden_is_rows()};
+  if (!a.by_library) return multiply(context, product);
+  float* const workspace = context.scratch("linear", band_workspace(context, M, N, *a.band, true));
+  band_product_by_library(context, product, a.x.type(), workspace);
 }
 
 void backward(const Context& context, const LinearBackward& a) {
@@ -176,13 +197,18 @@ void backward(const Context& context, const LinearBackward& a) {
 }
 
 int64_t workspace(const Context& context, int64_t M, int64_t, int64_t N, bool gradients,
-                  const BandLayout* band) {
-  if (band) return gradients ? band_workspace(context, M, N, *band) : 0;
+                  const BandLayout* band, bool by_library) {
+  if (band) return gradients || by_library ? band_workspace(context, M, N, *band, by_library) : 0;
   if (gradients) return std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N));
   return M <= kFewRowsCuda ? 0 : kGemmWorkspaceFloats;
 }
 
 }  // namespace
+
+void finish_sums(const Context& context, const Finish& f, const float* sums) {
+  finish(context, f, sums);
+}
+
 }  // namespace pyllmc::cuda
 
 namespace pyllmc {
