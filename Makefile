@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help all build train_banded generate_banded test lint format demo setup model \
+.PHONY: help all build cuda gpu-check train_banded generate_banded test lint format demo setup model \
         experiment bench slurm-check asan fuzz clean distclean
 
 # One line a package while pip works; its errors pass.
@@ -33,6 +33,14 @@ print(*wanted("test"), *wanted("lint"), sep="\n")
 endef
 export LIST_REQUIREMENTS
 
+# One extra's packages.
+define LIST_EXTRA
+import sys, tomllib
+extras = tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]
+print(*extras[sys.argv[1]], sep="\n")
+endef
+export LIST_EXTRA
+
 help:  ## list the targets
 	@sed -n 's/^\([a-z_ -]*\):.*  ## /\1\t/p' $(firstword $(MAKEFILE_LIST)) \
 	  | while IFS=$$'\t' read -r name text; do printf '  %-34s %s\n' "make $$name" "$$text"; done
@@ -52,6 +60,12 @@ $(READY): pyproject.toml
 
 build: $(READY)  ## compile what changed: the extension and the programs, into pyllmc/
 	@$(BIN)/python setup.py -q build_ext --inplace
+
+cuda: $(READY)  ## build, with the library for NVIDIA GPUs: pyllmc/libpyllmc_cuda.so
+	@$(BIN)/python pyllmc/cuda_toolkit.py 2>/dev/null || { echo "installing CUDA's compiler and \
+	libraries into $(VENV), once"; $(BIN)/python -c "$$LIST_EXTRA" cuda-build | xargs -d '\n' \
+	  $(PIP) | $(PROGRESS); }
+	@PYLLMC_CUDA=1 $(BIN)/python setup.py -q build_ext --inplace
 
 all: build train_banded generate_banded  ## build, with the programs at the repository root
 
@@ -106,7 +120,7 @@ fuzz:  ## damaged files against every parser for SECONDS=60
 	@$(CHECKED) fuzz
 
 clean:  ## delete what was compiled
-	@rm -rf build dist pyllmc/bin pyllmc/_core*.so train_banded generate_banded
+	@rm -rf build dist pyllmc/bin pyllmc/*.so train_banded generate_banded
 
 distclean: clean  ## clean, and delete .venv and every cache
 	@rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,10 +1,15 @@
-"""Builds the extension and the programs by csrc/Makefile; everything else is in pyproject.toml."""
+"""Builds the extension, the programs and, where CUDA's compiler is, the CUDA library by
+csrc/Makefile; everything else is in pyproject.toml.
+
+PYLLMC_CUDA: auto (the default) builds the library when all it needs is found, 1 insists, 0 does not.
+"""
 
 import fcntl
 import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
@@ -13,6 +18,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
 PROGRAMS = ("train_banded", "generate_banded")
+CUDA_LIBRARY = "libpyllmc_cuda.so"
 
 
 class MakeExtension(build_ext):
@@ -39,23 +45,54 @@ class MakeExtension(build_ext):
             for name in PROGRAMS:
                 if (objects / name).exists():
                     install(objects / name, package / "bin" / name)
+            if (settings := cuda_settings()) is None:
+                return
+            self.make(["cuda"], objects.resolve(), settings)
+            install(objects / CUDA_LIBRARY, package / CUDA_LIBRARY)
 
     def compile(self, objects: Path) -> None:
         import pybind11
 
         settings = {
-            "BUILD": objects,
             "PYTHON_INCLUDES": f"{sysconfig.get_path('include')} {pybind11.get_include()}",
-            "PYLLMC_VERSION": self.distribution.get_version(),
             "PYLLMC_OPENBLAS_PATH": openblas_library() if self.inplace else "",
+        }
+        self.make(["all"], objects, settings)
+
+    def make(self, targets: list[str], objects: Path, settings: dict[str, str]) -> None:
+        settings = {
+            "BUILD": str(objects),
+            "PYLLMC_VERSION": self.distribution.get_version(),
+            **settings,
         }
         # The flags of an outer make name a job server that this make cannot reach.
         environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS")}
         command = ["make", "--no-print-directory", "-C", str(ROOT / "csrc")]
         command += [f"-j{self.parallel or len(os.sched_getaffinity(0))}"]
-        command += [f"{name}={value}" for name, value in settings.items()]
+        command += [f"{name}={value}" for name, value in settings.items()] + targets
         if subprocess.run(command, env=environment).returncode:
             raise SystemExit("building the C++ part of pyllmc failed: see the messages above")
+
+
+def cuda_settings() -> dict[str, str] | None:
+    """What make needs to build the CUDA library; None when it is not to be built."""
+    wanted = os.environ.get("PYLLMC_CUDA", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"PYLLMC_CUDA is {wanted!r}: set it to auto, 0 or 1")
+    if wanted == "0":
+        return None
+    spec = importlib.util.spec_from_file_location("toolkit", ROOT / "pyllmc" / "cuda_toolkit.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    toolkit = module.find_toolkit()
+    if toolkit.usable:
+        return toolkit.make_settings()
+    if wanted == "1":
+        raise SystemExit(toolkit.problem())
+    if toolkit.nvcc is not None:
+        print("without CUDA: " + toolkit.problem(), file=sys.stderr)
+    return None
 
 
 def openblas_library() -> str:

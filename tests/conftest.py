@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,3 +51,37 @@ def tiktoken_cache(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.skip(f"no copy of tiktoken's files: {folder} is missing")
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def emulation() -> Path:
+    """Folder of the CUDA library whose kernels are compiled for the CPU; built when it is old."""
+    from pyllmc import __version__
+
+    build = ROOT / "build" / "cuda_emulation"
+    build.mkdir(parents=True, exist_ok=True)
+    with (build / "lock").open("w") as lock:  # one process builds, the others wait
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make = ["make", "-s", "-j2", "-C", str(ROOT / "tests" / "cuda_emulation")]
+        subprocess.run([*make, f"BUILD={build}", f"PYLLMC_VERSION={__version__}"], check=True)
+    return build
+
+
+@pytest.fixture(scope="session")
+def cuda(request: pytest.FixtureRequest) -> str:
+    """The device "cuda" of this process: a GPU where PYLLMC_GPU_TESTS=1, else its emulation."""
+    from pyllmc._core import ops
+
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get("PYLLMC_GPU_TESTS") != "1":
+            library = request.getfixturevalue("emulation") / "libpyllmc_cuda_emulated.so"
+            patch.setenv("PYLLMC_CUDA_LIBRARY", str(library))
+        # The first ask opens the library for good. Children of the tests shall not see it.
+        ops.embedding_forward([[0]], [[0.0]], [[0.0]], device="cuda")
+    return "cuda"
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Every device that ops run on."""
+    return str(request.getfixturevalue("cuda") if request.param == "cuda" else request.param)
