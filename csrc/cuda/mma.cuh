@@ -70,6 +70,14 @@ __device__ __forceinline__ uint32_t shared_address(const void* at) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
+// The same address, held in a register instead of computed anew at every use. For memory that only
+// the functions below touch: the compiler no longer knows that it is shared.
+template <class T>
+__device__ __forceinline__ T* held(T* shared) {
+  asm volatile("" : "+l"(shared));
+  return shared;
+}
+
 // Four 8x8 matrices of 16-bit elements from shared memory: lanes 8i to 8i+7 name the eight rows of
 // matrix i (16 bytes each, 16-byte aligned); r[i] holds its elements (g, 2c) and (g, 2c+1).
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) {
