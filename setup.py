@@ -1,7 +1,8 @@
 """Builds the extension, the programs and, where CUDA's compiler is, the CUDA library by
 csrc/Makefile; everything else is in pyproject.toml.
 
-PYLLMC_CUDA: auto (the default) builds the library when all it needs is found, 1 insists, 0 does not.
+PYLLMC_CUDA: auto (the default) builds the library when all it needs is found, 1 insists, 0 leaves
+it out.
 """
 
 import fcntl

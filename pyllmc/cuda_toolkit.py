@@ -43,7 +43,6 @@ class Toolkit:
 
     def make_settings(self) -> dict[str, str]:
         """Variables of csrc/Makefile."""
-        assert self.nvcc and self.cublas and self.cudart
         return {
             "NVCC": str(self.nvcc),
             "CUDA_INCLUDES": " ".join(map(str, self.includes)),
@@ -113,7 +112,7 @@ def _root_told_by(nvcc: str) -> list[Path]:
 
 
 def _version(nvcc: Path) -> str:
-    """"13.0", empty when it does not run or is older than 13."""
+    """ "13.0", empty when it does not run or is older than 13."""
     for line in _output([str(nvcc), "--version"]).splitlines():
         if "release " in line:
             version = line.split("release ")[1].split(",")[0]

@@ -8,9 +8,9 @@
 #include <functional>
 
 #include "apps/program.h"
-#include "core/gemm.h"
-#include "core/panels.h"
+#include "core/device.h"
 #include "core/text.h"
+#include "train/machine.h"
 
 namespace pyllmc {
 namespace {
@@ -179,11 +179,14 @@ void Console::started(const TrainFacts& f) {
   row("genT", s.sample_length);
   row("init seed, data seed", message(*s.init_seed, ", ", s.data_seed));
   rule();
-  row("device", std::string("cpu"));
+  const Machine machine = machine_of(device_of(s.device), precision_of(s.precision));
+  const bool gpu = s.device == name_of(Device::cuda);
+  row("device", gpu ? "cuda: " + machine.gemm_core : s.device);
   row("threads", static_cast<int64_t>(s.threads));
   row("precision", s.precision);
-  row("matrix product", message(PanelEngine::get(precision_of(s.precision)).name(), "; attention ",
-                                gemm_library().name, " ", gemm_library().core));
+  row("matrix product",
+      gpu ? machine.gemm
+          : message(machine.kernels, "; attention ", machine.gemm, " ", machine.gemm_core));
   rule();
   row("max_sequence_length T", f.config.max_seq_len);
   row("vocab_size V", f.config.vocab_size);

@@ -187,6 +187,27 @@ void bind_model(py::module_& m) {
       "What this build is and what it found on this machine.");
 
   m.def(
+      "cuda_report",
+      [] {
+        const DeviceReport& report = cuda_report();
+        py::dict facts;
+        facts["library"] = report.found ? py::object(py::str(report.library)) : py::none();
+        facts["usable"] = report.usable;
+        if (!report.build.empty()) facts["build"] = report.build;
+        if (!report.problem.empty()) facts["problem"] = report.problem;
+        if (!report.gpu) return facts;
+        facts["gpu"] = std::string(report.gpu->name);
+        facts["capability"] = report.gpu->capability / 10.0;
+        facts["multiprocessors"] = report.gpu->multiprocessors;
+        facts["memory_total"] = report.gpu->memory_total;
+        facts["memory_free"] = report.gpu->memory_free;
+        facts["runtime"] = std::string(report.gpu->runtime);
+        facts["blas"] = std::string(report.gpu->blas);
+        return facts;
+      },
+      "What is known of the CUDA library and the GPU behind it; never raises.");
+
+  m.def(
       "init_checkpoint",
       [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
          int64_t vocab, const std::string& init, int64_t seed, int64_t hidden, int64_t mlp_rank) {

@@ -7,11 +7,10 @@
 #include <filesystem>
 
 #include "core/build.h"
-#include "core/gemm.h"
 #include "core/json.h"
-#include "core/panels.h"
 #include "formats/fault.h"
 #include "train/gpt2_record.h"
+#include "train/machine.h"
 
 namespace pyllmc {
 namespace {
@@ -123,6 +122,7 @@ void LogWriter::started(const TrainFacts& f) {
              .text());
     if (f.resumed->progress.log) return;
   }
+  const Machine machine = machine_of(device_of(s.device), precision_of(s.precision));
   JsonLine line("settings");
   line.add("version", std::string_view(version()))
       .add("model", s.model)
@@ -148,10 +148,11 @@ void LogWriter::started(const TrainFacts& f) {
       .add("precision", s.precision)
       .add("init_seed", *s.init_seed)
       .add("data_seed", s.data_seed)
+      .add("device", s.device)
       .add("threads", static_cast<int64_t>(s.threads))
-      .add("kernels", std::string_view(PanelEngine::get(precision_of(s.precision)).name()))
-      .add("gemm", gemm_library().name)
-      .add("gemm_core", gemm_library().core)
+      .add("kernels", machine.kernels)
+      .add("gemm", machine.gemm)
+      .add("gemm_core", machine.gemm_core)
       .add("channels", f.config.channels)
       .add("layers", f.config.num_layers)
       .add("heads", f.config.num_heads)

@@ -4,9 +4,8 @@
 #include <cmath>
 
 #include "core/build.h"
-#include "core/gemm.h"
-#include "core/panels.h"
 #include "formats/crc32.h"
+#include "train/machine.h"
 #include "train/trainer.h"
 
 namespace pyllmc {
@@ -40,16 +39,10 @@ void require_same_parameters(const StateReader& state, const ParameterTable& tab
   }
 }
 
-// What the bits of a product depend on besides its shape and precision.
-std::string kernel_set() {
-  return message(instruction_set(), " ", PanelEngine::get(Precision::fp32).name(), " ",
-                 PanelEngine::get(Precision::bf16).name());
-}
-
 }  // namespace
 
 JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenShards& data) {
-  const bool gpu = o.device == Device::cuda;
+  const Machine machine = machine_of(o.device, o.precision);
   JsonValue::Object all = o.model;
   const JsonValue::Object own = {
       {"batch_size", o.batch_size},
@@ -70,9 +63,9 @@ JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenSha
       {"data_seed", static_cast<int64_t>(o.data_seed)},
       {"train_fingerprint", hex_text(data.fingerprint())},
       {"train_tokens", data.total_tokens()},
-      {"gemm", gpu ? cuda_facts().blas : gemm_library().name},
-      {"gemm_core", gpu ? cuda_facts().name : gemm_library().core},
-      {"instruction_set", gpu ? cuda_kernel_set() : kernel_set()},
+      {"gemm", machine.gemm},
+      {"gemm_core", machine.gemm_core},
+      {"instruction_set", machine.set},
       {"build", build_id()}};
   all.insert(all.end(), own.begin(), own.end());
   return all;

@@ -30,7 +30,7 @@ def doctor(ctx: click.Context, as_json: bool) -> None:
         "core": _core(problems),
         "programs": _programs(problems),
         "tiktoken": _tiktoken_cache(),
-        "cuda": "not built in this version",
+        "cuda": _cuda(),
     }
     if as_json:
         click.echo(json.dumps({"schema": 1, **facts, "problems": problems}, indent=2))
@@ -57,6 +57,20 @@ def _core(problems: list[str]) -> dict[str, object]:
             f"the compiled core is of version {facts['version']}, the package of "
             f"{pyllmc.__version__}: run `make build` in a checkout, or reinstall pyllmc"
         )
+    return facts
+
+
+def _cuda() -> dict[str, object]:
+    """What was built, what was found, what to do; none of it is needed on a machine without GPU."""
+    from pyllmc.cuda_toolkit import find_toolkit
+
+    try:
+        from pyllmc import _core
+    except ImportError:
+        return {"library": None}
+    facts = dict(_core.cuda_report())
+    toolkit = find_toolkit()
+    facts["toolkit"] = toolkit.problem() or f"CUDA {toolkit.version}, {toolkit.nvcc}"
     return facts
 
 

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-def inspect(file: Path, as_json: bool) -> None:
+@click.option(
+    "--profile", is_flag=True, help="Show how |W| lies by its distance from the diagonal."
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    help="Where the sums are made; cuda needs CuPy.",
+)
+def inspect(file: Path, as_json: bool, profile: bool, device: str) -> None:
     """Show what a model or checkpoint holds.
 
     FILE is a model or checkpoint of pyllmc or llm.c (fp32 or bf16): its shape, step, seeds, the
@@ -28,11 +37,13 @@ def inspect(file: Path, as_json: bool) -> None:
     """
     from pyllmc.models.inspection import inspect_checkpoint
 
-    found = inspect_checkpoint(file)
+    found = inspect_checkpoint(file, device)
     if as_json:
         click.echo(json.dumps(found.as_dict(), indent=2))
     else:
         _print(found)
+        if profile:
+            _print_profiles(found)
     for warning in found.warnings:
         click.echo(f"warning: {warning}", err=True)
 
@@ -68,6 +79,17 @@ def _print(found: Inspection) -> None:
             f"  {w.layer:5d}  {w.name:6s} {w.kept:8,d} / {w.total:8,d}  {w.kept / w.total:6.1%}  "
             f"{w.nonzero / w.total:6.1%}  {w.inside:10.2%}"
         )
+
+
+def _print_profiles(found: Inspection) -> None:
+    hidden = found.header["hidden"]
+    bins = len(next((w.profile for w in found.weights if w.profile), ()))
+    edges = "".join(f"{hidden * (b + 1) / bins:8.0f}" for b in range(bins))
+    click.echo(f"  share of |W| up to a distance from the diagonal of ... of {hidden} hidden units")
+    click.echo(f"  layer  weight{edges}")
+    for w in found.weights:
+        shares = "".join(f"{share:8.1%}" for share in w.profile)
+        click.echo(f"  {w.layer:5d}  {w.name:6s}{shares}")
 
 
 def _widths(bandwidths: list[int]) -> str:

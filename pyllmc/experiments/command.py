@@ -34,9 +34,16 @@ def command_groups(matrix: Matrix, cell: Cell) -> list[list[str]]:
     return [bands, files, data, settings, log]
 
 
-def command(matrix: Matrix, cell: Cell, program: str, threads: int | None = None) -> list[str]:
-    """The whole command, `threads` last when given."""
+def command(
+    matrix: Matrix,
+    cell: Cell,
+    program: str,
+    threads: int | None = None,
+    device: str | None = None,
+) -> list[str]:
+    """The whole command, `threads` and `device` last when given."""
     words = [program]
     for group in command_groups(matrix, cell):
         words += group
-    return words if threads is None else [*words, "--threads", str(threads)]
+    words += [] if threads is None else ["--threads", str(threads)]
+    return words if device is None else [*words, "--device", device]

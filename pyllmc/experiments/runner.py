@@ -108,8 +108,13 @@ def job_threads(cell: Cell, options: Options) -> int | None:
 
 
 def job_command(matrix: Matrix, cell: Cell, options: Options) -> list[str]:
-    """The command line that `run_matrix` starts for a cell."""
-    return command(matrix, cell, options.program, job_threads(cell, options))
+    """The command line that `run_matrix` starts for a cell.
+
+    One that is given a GPU shall use it, or fail where it cannot.
+    """
+    asks = options.gpus is not None and "device" not in cell.run.settings
+    device = "cuda" if asks else None
+    return command(matrix, cell, options.program, job_threads(cell, options), device)
 
 
 def make_engine(matrix: Matrix, options: Options) -> Engine:

@@ -68,7 +68,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("checkpoint_every", int, 0, 0, short="-k", numbers=False),
         Setting("mask_init", int, 1, 0, high=1),
         Setting("execution", str, "band", quiet=True, choices=("band", "mask")),
-        Setting("precision", str, "fp32", quiet=True, choices=("fp32", "bf16")),
+        Setting("precision", str, "fp32", quiet=True, choices=("fp32", "bf16", "tf32")),
         Setting("warmup", int, 0, 0),
         Setting("min_lr", float, None, 0),
         Setting("weight_decay", float, 0.0, 0),
@@ -77,6 +77,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("init_seed", int, None, high=2**32 - 1, quiet=True),
         Setting("data_seed", int, 42, 0, high=2**32 - 1),
         Setting("threads", int, None, 1, numbers=False),
+        Setting("device", str, "auto", numbers=False, choices=("auto", "cpu", "cuda")),
     )
 }
 

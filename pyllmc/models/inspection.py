@@ -8,6 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from pyllmc.errors import DeviceError
+
+PROFILE_BINS = 8
+
 
 @dataclass(frozen=True)
 class MlpWeight:
@@ -15,7 +19,9 @@ class MlpWeight:
 
     `kept` counts the entries that the recorded pattern leaves, `nonzero` those of the file that are
     not 0, of `total`; `inside` is the share of sum |W| that lies in the pattern (1.0 for a dense
-    weight). A low-rank weight counts the entries of both its factors.
+    weight). `profile` is the share of sum |W| by its distance from the diagonal, measured on the
+    hidden axis, in PROFILE_BINS equal parts of H. A low-rank weight counts the entries of both its
+    factors and has no profile.
     """
 
     layer: int
@@ -25,6 +31,7 @@ class MlpWeight:
     total: int
     nonzero: int
     inside: float
+    profile: tuple[float, ...]
 
     @property
     def agrees(self) -> bool:
@@ -47,21 +54,50 @@ class Inspection:
         return asdict(self)
 
 
-def band_share(weight: np.ndarray, mask: np.ndarray) -> float:
-    """Share of sum |W| inside `mask`, both (rows, cols); exactly 1.0 when nothing lies outside."""
-    magnitude = np.abs(weight.astype(np.float64))
+def array_module(device: str) -> Any:
+    """NumPy for "cpu", CuPy for "cuda". Raises DeviceError without CuPy or a GPU."""
+    if device == "cpu":
+        return np
+    try:
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:  # CuPy has errors of its own for every missing part
+        raise DeviceError(
+            f"there is no CuPy that can use a GPU ({error}): pip install 'pyllmc[cuda]' on a "
+            "machine with an NVIDIA GPU, or leave --device cuda out"
+        ) from error
+    return cupy
+
+
+def weight_facts(
+    xp: Any, weight: Any, mask: Any, hidden_is_rows: bool
+) -> tuple[int, float, tuple[float, ...]]:
+    """(nonzero, inside, profile) of MlpWeight, of a weight and its mask (rows, cols) that are
+    arrays of the module `xp`; `inside` is exactly 1.0 when nothing lies outside."""
+    magnitude = xp.abs(weight.astype(xp.float64))
     outside = float(magnitude[~mask].sum())
     total = float(magnitude.sum())
-    return 1.0 if outside == 0 else 1.0 - outside / total
+    across = magnitude if hidden_is_rows else magnitude.T
+    hidden, residual = across.shape
+    # |j C - i H| < H C, so that bins are 0 to PROFILE_BINS - 1.
+    j, i = xp.arange(hidden)[:, None], xp.arange(residual)[None, :]
+    bins = abs(j * residual - i * hidden) * PROFILE_BINS // (hidden * residual)
+    sums = (float(across[bins == b].sum()) for b in range(PROFILE_BINS))
+    profile = tuple(part / total if total else 0.0 for part in sums)
+    inside = 1.0 if outside == 0 else 1.0 - outside / total
+    return int(xp.count_nonzero(weight)), inside, profile
 
 
-def inspect_checkpoint(path: Path) -> Inspection:
+def inspect_checkpoint(path: Path, device: str = "cpu") -> Inspection:
     """Read a model file and compare its MLP weights with the patterns that its header records.
 
-    Raises FormatError when the file is of neither kind.
+    `device` is "cpu" or "cuda", where the sums are made. Raises FormatError when the file is of
+    neither kind, DeviceError when there is no such device.
     """
     from pyllmc import _core
 
+    xp = array_module(device)
     header, tensors = _core.read_model(str(path))
     if header["llmc"]:
         header["precision"] = _core.read_checkpoint_header(str(path))["precision"]
@@ -69,7 +105,8 @@ def inspect_checkpoint(path: Path) -> Inspection:
     warnings: list[str] = []
     for name, tensor in (("fc1", "fcw"), ("fc2", "fcprojw")):
         own = [
-            _weight(header, tensors, layer, name, tensor) for layer in range(len(tensors[tensor]))
+            _weight(xp, header, tensors, layer, name, tensor)
+            for layer in range(len(tensors[tensor]))
         ]
         warnings += _warnings(name, own, header)
         weights += own
@@ -86,7 +123,12 @@ def inspect_checkpoint(path: Path) -> Inspection:
 
 
 def _weight(
-    header: dict[str, Any], tensors: dict[str, np.ndarray], layer: int, name: str, tensor: str
+    xp: Any,
+    header: dict[str, Any],
+    tensors: dict[str, np.ndarray],
+    layer: int,
+    name: str,
+    tensor: str,
 ) -> MlpWeight:
     from pyllmc import _core
 
@@ -95,7 +137,7 @@ def _weight(
         inner = tensors[tensor.removesuffix("w") + "inw"][layer]
         size = weight.size + inner.size
         filled = int(np.count_nonzero(weight)) + int(np.count_nonzero(inner))
-        return MlpWeight(layer, name, 0, size, size, filled, 1.0)
+        return MlpWeight(layer, name, 0, size, size, filled, 1.0, ())
     pattern = _core.Pattern.make(
         header["pattern"],
         *weight.shape,
@@ -105,9 +147,8 @@ def _weight(
         f"h.{layer}.",
         f"h.{layer}.{tensor}",
     )
-    nonzero = int(np.count_nonzero(weight))
-    inside = band_share(weight, pattern.mask())
-    return MlpWeight(layer, name, bandwidth, pattern.kept, pattern.total, nonzero, inside)
+    facts = weight_facts(xp, xp.asarray(weight), xp.asarray(pattern.mask()), name == "fc1")
+    return MlpWeight(layer, name, bandwidth, pattern.kept, pattern.total, *facts)
 
 
 def _warnings(name: str, weights: list[MlpWeight], header: dict[str, Any]) -> list[str]:

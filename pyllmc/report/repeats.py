@@ -10,7 +10,7 @@ from pyllmc.report.panels import groups
 
 # Settings that cannot change a dense run's numbers.
 _WITHOUT_EFFECT = {
-    "fc1_bandwidth", "fc2_bandwidth", "mask_init", "threads",
+    "fc1_bandwidth", "fc2_bandwidth", "mask_init", "threads", "device",
     "sample_every", "sample_length", "checkpoint_every", "pattern", "mask_seed",
     "train_eval_batches", "execution",
 }  # fmt: skip

@@ -53,6 +53,7 @@ Seeds and machine
 --seed N
 --init-seed N [the model's, else 1337]
 --data-seed N [42]
+--device NAME [auto]
 --threads N [all processors]
 """
 GENERATE_BANDED = """
@@ -66,6 +67,7 @@ Text
 Files and machine
 -e --checkpoint FILE [checkpoint_banded.bin]
 --tokenizer FILE [first that fits beside -e, in ., in data/*]
+--device NAME [auto]
 --threads N [all processors]
 """
 SURFACES = {"train_banded": TRAIN_BANDED, "generate_banded": GENERATE_BANDED}

@@ -1,0 +1,19 @@
+// What computes, in words for logs and states: the bits of a run depend on it.
+#pragma once
+
+#include <string>
+
+#include "core/tensor.h"
+
+namespace pyllmc {
+
+struct Machine {
+  std::string kernels;    // of products of that precision: "avx512", or the GPU's library and chip
+  std::string gemm;       // the library of matrix products
+  std::string gemm_core;  // the kernels that it chose for this processor, or the GPU's name
+  std::string set;        // every kernel that may have a part in the bits
+};
+
+Machine machine_of(Device device, Precision precision);
+
+}  // namespace pyllmc
