@@ -110,9 +110,10 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[2], const
 // Begins to copy 16 bytes from device to shared memory, both 16-byte aligned. What lies past the
 // first `bytes` (0 to 16) of the source is not read: zeros are written for it.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int bytes = 16) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-               "l"(__cvta_generic_to_global(global)), "r"(bytes)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+      "l"(__cvta_generic_to_global(global)), "r"(bytes)
+      : "memory");
 }
 // The same for 4 bytes, 4-byte aligned.
 __device__ __forceinline__ void copy_async_4(void* shared, const void* global, int bytes = 4) {
