@@ -17,6 +17,7 @@ CASES = {
     "fc2": {"fc2_bandwidth": 17},
     "bands-decay": {**BANDS, "weight_decay": 0.1},
     "bands-decay-first-step-dense": {**BANDS, "weight_decay": 0.1, "mask_init": False},
+    "bands-decay-masked": {**BANDS, "weight_decay": 0.1, "execution": "mask"},
     "accumulate": {"accumulate": 3},
     "clip": {"grad_clip": 0.5},
     "warmup": {"warmup": 3},
@@ -35,7 +36,8 @@ CASES = {
 
 def train_oracle(files, case):
     """Trains files.oracle; returns its reports and moments."""
-    settings = {k: v for k, v in case.items() if k not in ("weight_decay", "accumulate")}
+    ours = ("weight_decay", "accumulate", "execution")
+    settings = {k: v for k, v in case.items() if k not in ours}
     seed = settings.pop("data_seed", 42)
     optimizer = adamw.Settings(weight_decay=case.get("weight_decay", 0.0))
     training = gpt2.Training(STEPS, LR, optimizer=optimizer, **settings)
@@ -95,9 +97,10 @@ def test_ten_updates(files, case, device):
             assert difference.max() <= 1e-4 * np.abs(want).max(), (slot, name)
 
 
+@pytest.mark.parametrize("execution", ["band", "mask"])
 @pytest.mark.parametrize("mask_init", [True, False])
-def test_weights_and_moments_stay_zero_outside_the_band(files, mask_init, device):
-    case = {**BANDS, "weight_decay": 0.1, "mask_init": mask_init}
+def test_weights_and_moments_stay_zero_outside_the_band(files, mask_init, execution, device):
+    case = {**BANDS, "weight_decay": 0.1, "mask_init": mask_init, "execution": execution}
     trainer = make_trainer(files, case, device=device)
     masks = files.oracle.masks(gpt2.Training(STEPS, **BANDS))
     for step in range(STEPS + 1):
