@@ -12,5 +12,4 @@ PYBIND11_MODULE(_core, m) {
   pyllmc::bind_model(m);
   pyllmc::bind_trainer(m);
   pyllmc::bind_bench(m);
-  pyllmc::bind_bench_cuda(m);
 }

@@ -1,4 +1,5 @@
-"""One MLP layer forward and backward on a GPU: its band alone against the whole by cuBLASLt."""
+"""One MLP layer forward and backward on a GPU: its band alone, by our kernels and by batched library
+calls, against the whole by cuBLASLt."""
 
 from __future__ import annotations
 
@@ -11,24 +12,32 @@ from pyllmc._core import bench
 
 
 def main() -> None:
+    sizes = f"C={LINEAR_CHANNELS} M={LINEAR_ROWS}"
     for which in ("fc1", "fc2"):
-        dense = f"{which} C={LINEAR_CHANNELS} M={LINEAR_ROWS} bf16 dense"
-        for bandwidth in (0, *LINEAR_BANDWIDTHS):
-            found = bench.linear_cuda(LINEAR_ROWS, LINEAR_CHANNELS, which, bandwidth, "bf16", 20)
-            forward, backward = (
-                1e3 * statistics.median(found[name]) for name in ("forward", "backward")
+        dense = f"{which} {sizes} bf16 dense"
+        runs = [("dense", 0, dense, f"torch {which} {sizes} bf16")]
+        for bandwidth in LINEAR_BANDWIDTHS:
+            for execution in ("band", "library"):
+                name = f"{which} {sizes} bf16 {execution} {bandwidth}"
+                runs.append((execution, bandwidth, name, dense))
+        for execution, bandwidth, name, against in runs:
+            found = bench.linear_cuda(
+                M=LINEAR_ROWS,
+                channels=LINEAR_CHANNELS,
+                hidden=4 * LINEAR_CHANNELS,
+                which=which,
+                bandwidth=bandwidth,
+                execution=execution,
+                precision="bf16",
             )
-            name = dense if bandwidth == 0 else dense.replace("dense", f"band {bandwidth}")
-            print(
-                json.dumps(
-                    {"name": name, "ms": forward + backward, "forward_ms": forward,
-                     "backward_ms": backward, "density": found["density"],
-                     "executed": found["executed"],
-                     "against": f"torch {which} C={LINEAR_CHANNELS} M={LINEAR_ROWS} bf16"
-                     if bandwidth == 0 else dense}
-                ),
-                flush=True,
-            )  # fmt: skip
+            forward, backward = (
+                1e3 * statistics.median(found[part]) for part in ("forward", "backward")
+            )
+            result = {"name": name, "ms": forward + backward, "forward_ms": forward}
+            result |= {"backward_ms": backward, "against": against}
+            if bandwidth:
+                result |= bench.band_facts(LINEAR_CHANNELS, 4 * LINEAR_CHANNELS, bandwidth)
+            print(json.dumps(result), flush=True)
 
 
 if __name__ == "__main__":
