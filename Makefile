@@ -79,7 +79,8 @@ test: build  ## build, then run every test
 slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
 	@tests/cluster/slurm_localhost.sh
 
-CXX_FILES = $$(find csrc tests/cpp -name '*.cpp' -o -name '*.h')
+CXX_FILES = $$(find csrc tests/cpp tests/cuda_emulation -name '*.cpp' -o -name '*.h' -o -name '*.cu' \
+                   -o -name '*.cuh')
 
 lint: $(READY)  ## check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check .

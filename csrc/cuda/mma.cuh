@@ -70,6 +70,14 @@ __device__ __forceinline__ uint32_t shared_address(const void* at) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(at));
 }
 
+// The same address, held in a register instead of computed anew at every use. For memory that only
+// the functions below touch: the compiler no longer knows that it is shared.
+template <class T>
+__device__ __forceinline__ T* held(T* shared) {
+  asm volatile("" : "+l"(shared));
+  return shared;
+}
+
 // Four 8x8 matrices of 16-bit elements from shared memory: lanes 8i to 8i+7 name the eight rows of
 // matrix i (16 bytes each, 16-byte aligned); r[i] holds its elements (g, 2c) and (g, 2c+1).
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const void* row) {
@@ -102,9 +110,10 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[2], const
 // Begins to copy 16 bytes from device to shared memory, both 16-byte aligned. What lies past the
 // first `bytes` (0 to 16) of the source is not read: zeros are written for it.
 __device__ __forceinline__ void copy_async(void* shared, const void* global, int bytes = 16) {
-  asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
-               "l"(__cvta_generic_to_global(global)), "r"(bytes)
-               : "memory");
+  asm volatile(
+      "cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;\n" ::"r"(shared_address(shared)),
+      "l"(__cvta_generic_to_global(global)), "r"(bytes)
+      : "memory");
 }
 // The same for 4 bytes, 4-byte aligned.
 __device__ __forceinline__ void copy_async_4(void* shared, const void* global, int bytes = 4) {

@@ -6,8 +6,8 @@
 #include <mutex>
 
 #include "core/device_library.h"
-#include "cuda/guard.h"
 #include "cuda/gemm.h"
+#include "cuda/guard.h"
 #include "cuda/tables.h"
 
 #ifndef PYLLMC_CUDA_BUILD
@@ -146,10 +146,10 @@ void release_graph(void* graph) {
   status_of(cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(graph)), "ending a graph");
 }
 
-constexpr DeviceRuntime kRuntime = {
-    take_error,     facts, allocate, allocate_host, release,     release_host, make_stream,
-    release_stream, copy,  zero,     synchronize,   begin_graph, end_graph,    launch_graph,
-    release_graph};
+constexpr DeviceRuntime kRuntime = {take_error, facts,        allocate,     allocate_host,
+                                    release,    release_host, make_stream,  release_stream,
+                                    copy,       zero,         synchronize,  begin_graph,
+                                    end_graph,  launch_graph, release_graph};
 
 template <class Kernels>
 DeviceTable table(const char* op, const Kernels& kernels) {

@@ -1,4 +1,4 @@
-"""Running a kernel again with its threads and blocks in other orders: a race shows as other bits."""
+"""Running a kernel again with its threads and blocks in other orders: races show as other bits."""
 
 import numpy as np
 

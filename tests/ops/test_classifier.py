@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from oracle import compare, cross_entropy, linear
+from ops.orders import require_same_bits
+from oracle import bf16, compare, cross_entropy, linear
 
 from pyllmc._core import ops
 
 # V below, at and above the 512 rows of a vocabulary tile, and above eight of them (the groups that
 # dx is added up in); M above the 512 tokens of a chunk.
 SHAPES = [(1, 1, 1, 1), (14, 20, 11, 16), (9, 33, 512, 512), (6, 8, 513, 640), (5, 7, 5000, 5120)]
-SHAPES += [(600, 5, 37, 40)]
+SHAPES += [(600, 5, 37, 40), (3, 4, 30000, 30016)]
 IDS = [f"M{M}-C{C}-V{V}-Vp{Vp}" for M, C, V, Vp in SHAPES]
 SCALE = np.float32(0.37)
 
@@ -44,10 +45,10 @@ def oracle(x, wte, targets, V):
 
 @pytest.mark.parametrize("sharpness", [1.0, 10.0])
 @pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
-def test_loss_and_gradients(M, C, V, Vp, sharpness):
+def test_loss_and_gradients(M, C, V, Vp, sharpness, device):
     x, wte, targets = draw(M, C, V, Vp, sharpness)
     expected, scales, largest = oracle(x, wte, targets, V)
-    total, count, dx, dwte = ops.classifier(x, wte, targets, V, SCALE)
+    total, count, dx, dwte = ops.classifier(x, wte, targets, V, SCALE, device=device)
     assert count == expected[1]
     logit_error = compare.product_bound(C) * (1 + largest)
     assert abs(total - expected[0]) <= 2 * compare.product_bound(C) * scales[0]
@@ -56,12 +57,13 @@ def test_loss_and_gradients(M, C, V, Vp, sharpness):
     assert not dwte[V:].any()
     assert not dx[targets < 0].any()
     # The loss alone takes another path through memory, not another arithmetic.
-    assert ops.classifier(x, wte, targets, V, gradients=False) == (total, count)
+    alone = ops.classifier(x, wte, targets, V, gradients=False, device=device)
+    assert alone == (total, count)
 
 
-def test_nothing_but_ignored_targets():
+def test_nothing_but_ignored_targets(device):
     x, wte, _ = draw(4, 5, 7, 8)
-    total, count, dx, dwte = ops.classifier(x, wte, np.full(4, -1, dtype=np.int32), 7)
+    total, count, dx, dwte = ops.classifier(x, wte, np.full(4, -1, np.int32), 7, device=device)
     assert (total, count) == (0, 0)
     assert not dx.any()
     assert not dwte.any()
@@ -76,3 +78,35 @@ def test_any_number_of_threads_gives_the_same_bits(M, C, V, Vp):
         for first, second in zip(once, again, strict=True):
             np.testing.assert_array_equal(first, second)
         assert ops.classifier(x, wte, targets, V, gradients=False, threads=n) == once[:2]
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("bf16", 1e-2), ("tf32", 1e-3)])
+@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
+def test_rounded_operands(M, C, V, Vp, precision, allowed, cuda):
+    """Relative to sums of absolute values. Logits, their gradients and dx are bf16 with bf16."""
+    x, wte, targets = draw(M, C, V, Vp)
+    if precision == "bf16":
+        x, wte = (bf16.rounded(array).astype(np.float32) for array in (x, wte))
+    expected, scales, largest = oracle(x, wte, targets, V)
+    got = ops.classifier(x, wte, targets, V, SCALE, precision=precision, device=cuda)
+    assert got[1] == expected[1]
+    assert abs(got[0] - expected[0]) <= allowed * scales[0]
+    for actual, want, scale in zip(got[2:], expected[2:], scales[1:], strict=True):
+        assert compare.error(actual, want, scale) <= allowed * (1 + largest)
+    assert not got[3][V:].any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
+def test_any_order_of_threads_gives_the_same_bits(M, C, V, Vp, precision, cuda, monkeypatch):
+    x, wte, targets = draw(M, C, V, Vp)
+    where = {"precision": precision, "device": cuda}
+    require_same_bits(lambda: ops.classifier(x, wte, targets, V, SCALE, **where), monkeypatch)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_logit_that_is_not_finite_makes_the_loss_so(value, device):
+    x, wte, targets = draw(4, 5, 300, 320)
+    x[1, 2] = value
+    total, _ = ops.classifier(x, wte, targets, 300, gradients=False, device=device)
+    assert not np.isfinite(total)

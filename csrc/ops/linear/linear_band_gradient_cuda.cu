@@ -17,6 +17,7 @@ constexpr int kStages = 3;
 // Rows in shared memory are an odd number of 16-byte units long, so that eight of them never share
 // a bank.
 constexpr int kHiddenPitch = kUnits / kUnit + 1;
+constexpr int kMostUnits = 2 * kWarp;   // of the channels
 constexpr uint32_t kOnes = 0x3f803f80;  // two bf16
 
 struct Args {
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kTiles * kGroups * kWarp, 2 / kGroups)
   constexpr int kBiasFragments = 4 / kGroups;  // of 8 hidden units, a warp's share of db
   const BandTable& band = p.band;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, group = warp / kTiles;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp, group = kGroups == 1 ? 0 : warp / kTiles;
   const int first_tile = static_cast<int>(blockIdx.x) * kTiles;
   const int last_tile = min(first_tile + kTiles, band.tiles) - 1;
   const int first_channel = stretch_begin(band.tile[first_tile], kStretch);
@@ -53,31 +54,33 @@ __global__ void __launch_bounds__(kTiles * kGroups * kWarp, 2 / kGroups)
 
   const int pitch_bytes = p.pitch * 16, channels_bytes = kDepth * pitch_bytes;
   const int stage_bytes = channels_bytes + kDepth * kHiddenPitch * 16;
-  auto* const ring = shared_memory<unsigned char>();
+  unsigned char* const ring = held(shared_memory<unsigned char>());
   const int begin_row = static_cast<int>(blockIdx.z) * p.rows;
   const int end_row = min(begin_row + p.rows, p.M);
   int loading_row = begin_row, loading_stage = 0;
   const auto load_next = [&] {
     if (loading_row < end_row) {
-      unsigned char* const channels = ring + loading_stage * stage_bytes;
-      unsigned char* const hidden = channels + channels_bytes;
+      unsigned char* const stage = ring + loading_stage * stage_bytes;
+      const int row0 = loading_row + warp;
+      const bf16* const channels =
+          p.residual + int64_t{row0} * band.residual + first_channel + lane * kUnit;
 #pragma unroll
-      for (int i = 0; i < kDepth / kWarps; ++i) {
-        const int r = warp + i * kWarps, row = loading_row + r;
-        const bf16* const from = p.residual + int64_t{row} * band.residual;
-        for (int unit = lane; unit < units; unit += kWarp) {
-          const int channel = first_channel + unit * kUnit;
-          copy_async(channels + r * pitch_bytes + unit * 16, from + channel,
-                     row < end_row ? 16 : 0);
+      for (int unit = 0; unit < kMostUnits; unit += kWarp) {
+        if (unit + lane >= units) continue;
+#pragma unroll
+        for (int r = 0; r < kDepth; r += kWarps) {
+          copy_async(stage + (warp + r) * pitch_bytes + (unit + lane) * 16,
+                     channels + int64_t{r} * band.residual + unit * kUnit,
+                     row0 + r < end_row ? 16 : 0);
         }
       }
+      const int half_row0 = 2 * warp + lane / 16, h = first_hidden + lane % 16 * kUnit;
+      const bf16* const hidden = p.hidden + int64_t{loading_row + half_row0} * band.hidden + h;
 #pragma unroll
-      for (int i = 0; i < kDepth / (2 * kWarps); ++i) {
-        const int r = warp * 2 + lane / 16 + i * 2 * kWarps, row = loading_row + r;
-        const int h = first_hidden + lane % 16 * kUnit;
-        copy_async(hidden + (r * kHiddenPitch + lane % 16) * 16,
-                   p.hidden + int64_t{row} * band.hidden + h,
-                   row < end_row && h < band.hidden ? 16 : 0);
+      for (int r = 0; r < kDepth; r += 2 * kWarps) {
+        copy_async(stage + channels_bytes + ((half_row0 + r) * kHiddenPitch + lane % 16) * 16,
+                   hidden + int64_t{r} * band.hidden,
+                   loading_row + half_row0 + r < end_row && h < band.hidden ? 16 : 0);
       }
       loading_row += kDepth;
       loading_stage = loading_stage + 1 == kStages ? 0 : loading_stage + 1;
@@ -184,7 +187,8 @@ Cut cut_of(const BandLayout& layout, int64_t M) {
     const int64_t bytes = kStages * kDepth * (pitch + kHiddenPitch) * 16;
     // Every stretch reads the hidden values again.
     const int64_t cost = stretches * (stretch + 32);
-    if (bytes > static_cast<int64_t>(kMostSharedBytes) || (best.fragments && cost >= least)) {
+    if (bytes > static_cast<int64_t>(kMostSharedBytes) || pitch > kMostUnits ||
+        (best.fragments && cost >= least)) {
       continue;
     }
     least = cost;

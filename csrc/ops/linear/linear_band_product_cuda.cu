@@ -169,63 +169,60 @@ template <bool kExpand, int kWarps>
 __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kernel(const Args p) {
   constexpr int kThreads = 2 * kWarps * kWarp, kRows = kWarps * kWarpRows;
   constexpr int kRowBytes = kDepth * 2, kStageBytes = kRows * kRowBytes;
-  auto* const x_ring = shared_memory<unsigned char>();
+  unsigned char* const x_ring = held(shared_memory<unsigned char>());
   unsigned char* const weights = x_ring + kStages * kStageBytes;
   const int thread = static_cast<int>(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp;
   const int warp_row = warp % kWarps * kWarpRows, warp_column = warp / kWarps * kWarpColumns;
   const int column = static_cast<int>(blockIdx.x) * kColumns;  // of out
   const BandTable& band = p.band;
   const Cut cut = cut_of<kExpand>(band);
+  const bool resident = kExpand && p.resident;
 
   const auto load_x = [&](int stage, int row_tile, int chunk) {
-    const int unit = thread % 4;
+    const int unit = thread % 4, r0 = thread / 4;
     const int k =
         (kExpand ? cut.first + kDepth * chunk : kDepth * (cut.first + chunk)) + kUnit * unit;
+    const int row0 = row_tile * kRows + r0;
+    const bf16* const from = p.x + int64_t{row0} * p.K + k;
+    // Rows that a thread copies lie a multiple of 8 apart: their units are swapped alike.
+    unsigned char* const to =
+        x_ring + stage * kStageBytes + r0 * kRowBytes + (unit ^ (r0 / 2 % 4)) * 16;
 #pragma unroll
-    for (int i = 0; i < kRows / (kThreads / 4); ++i) {
-      const int r = thread / 4 + i * (kThreads / 4), row = row_tile * kRows + r;
-      copy_async(x_ring + stage * kStageBytes + r * kRowBytes + (unit ^ (r / 2 % 4)) * 16,
-                 p.x + int64_t{row} * p.K + k, row < p.finish.M && k < p.K ? 16 : 0);
+    for (int i = 0; i < 4; ++i) {
+      const int r = i * (kThreads / 4);
+      copy_async(to + r * kRowBytes, from + int64_t{r} * p.K,
+                 row0 + r < p.finish.M && k < p.K ? 16 : 0);
     }
   };
+  // The tile whose weights this thread copies: always the same (expand), or that of the chunk which
+  // is copied next, known a step ahead.
+  const int own_tile =
+      kExpand ? static_cast<int>(blockIdx.x) * kTiles + thread % 16 / 4 : cut.first;
+  BandTableTile tile = band.tile[min(own_tile, band.tiles - 1)];
+  if (kExpand && own_tile >= band.tiles) tile.end = tile.begin;
   const auto load_weights = [&](int slot, int chunk) {
     unsigned char* const to = weights + slot * kChunkBytes;
-    if constexpr (kExpand) {
-      const int unit = thread % 16, t = static_cast<int>(blockIdx.x) * kTiles + unit / 4;
-      const BandTableTile tile = band.tile[min(t, band.tiles - 1)];
-      const int end = t < band.tiles ? tile.end : 0;
+    const int units = kExpand ? 16 : 4, unit = thread % units;  // of a row
+    const bf16* const from = p.w + tile.offset + unit % 4 * kUnit;
 #pragma unroll
-      for (int i = 0; i < kDepth / (kThreads / 16); ++i) {
-        const int k = thread / 16 + i * (kThreads / 16);
-        const int channel = cut.first + kDepth * chunk + k;
-        const bool stored = channel >= tile.begin && channel < end;
-        copy_async(
-            to + k * kColumns * 2 + (unit ^ (k % 8)) * 16,
-            p.w + tile.offset + (stored ? channel - tile.begin : 0) * kBandTile + unit % 4 * kUnit,
-            stored ? 16 : 0);
-      }
-    } else {
-      const int unit = thread % 4;
-      const BandTableTile tile = band.tile[cut.first + chunk];
-#pragma unroll
-      for (int i = 0; i < kColumns / (kThreads / 4); ++i) {
-        const int n = thread / 4 + i * (kThreads / 4), channel = column + n;
-        const bool stored = channel >= tile.begin && channel < tile.end;
-        copy_async(
-            to + n * kRowBytes + (unit ^ (n / 2 % 4)) * 16,
-            p.w + tile.offset + (stored ? channel - tile.begin : 0) * kBandTile + unit * kUnit,
-            stored ? 16 : 0);
-      }
+    for (int i = 0; i < kChunkBytes / 16 / kThreads; ++i) {
+      const int r = thread / units + i * (kThreads / units);
+      const int channel = (kExpand ? cut.first + kDepth * chunk : column) + r;
+      const bool stored = channel >= tile.begin && channel < tile.end;
+      copy_async(to + r * units * 16 + (unit ^ (kExpand ? r % 8 : r / 2 % 4)) * 16,
+                 from + (stored ? channel - tile.begin : 0) * static_cast<int>(kBandTile),
+                 stored ? 16 : 0);
     }
   };
 
   const int first_row_tile = static_cast<int>(blockIdx.y) * p.row_tiles;
   const int end_row_tile = min(first_row_tile + p.row_tiles, (p.finish.M + kRows - 1) / kRows);
-  int loading_tile = first_row_tile, loading_chunk = 0, loading = 0;
+  int loading_tile = first_row_tile, loading_chunk = 0;
+  unsigned loading = 0, step = 0;  // chunks copied and used
   const auto load_next = [&] {
     if (loading_tile < end_row_tile && cut.chunks > 0) {
       load_x(loading % kStages, loading_tile, loading_chunk);
-      if (!p.resident) {
+      if (!resident) {
         load_weights(loading % kStages, loading_chunk);
       } else if (loading_tile == first_row_tile) {
         load_weights(loading_chunk, loading_chunk);
@@ -235,6 +232,7 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
         loading_chunk = 0;
         ++loading_tile;
       }
+      if constexpr (!kExpand) tile = band.tile[cut.first + loading_chunk];
     }
     copy_commit();
   };
@@ -251,7 +249,6 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
 
 #pragma unroll
   for (int i = 0; i < kStages - 1; ++i) load_next();
-  int step = 0;
   for (int row_tile = first_row_tile; row_tile < end_row_tile; ++row_tile) {
     float sums[4][8][4] = {};
     for (int chunk = 0; chunk < cut.chunks; ++chunk, ++step) {
@@ -264,7 +261,7 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
       load_next();
       const unsigned char* const xs =
           x_ring + step % kStages * kStageBytes + (warp_row + lane % 16) * kRowBytes;
-      const unsigned char* const ws = weights + (p.resident ? chunk : step % kStages) * kChunkBytes;
+      const unsigned char* const ws = weights + (resident ? chunk : step % kStages) * kChunkBytes;
 #pragma unroll
       for (int k = 0; k < kDepth; k += 16) {
         // Parts of the band's corners are 0: they are left out sixteen channels at a time.
@@ -275,30 +272,34 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
           const int channel = column + warp_column;
           if (channel + kWarpColumns <= seen_begin || channel >= seen_end) continue;
         }
-        uint32_t a[4][4];
+        uint32_t a[4][4], b[4][4];
         const int x_unit = (k / kUnit + lane / 16) ^ (lane / 2 % 4);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
           load_matrices(a[i], xs + 16 * i * kRowBytes + x_unit * 16);
         }
 #pragma unroll
-        for (int n = 0; n < kWarpColumns; n += 16) {
-          uint32_t pair[4];
+        for (int n = 0; n < 4; ++n) {
           if constexpr (kExpand) {
-            const int unit = ((warp_column + n) / kUnit + lane / 16) ^ (lane % 8);
-            load_matrices_transposed(pair, ws + (k + lane % 16) * kColumns * 2 + unit * 16);
+            const int unit = (warp_column / kUnit + 2 * n + lane / 16) ^ (lane % 8);
+            load_matrices_transposed(b[n], ws + (k + lane % 16) * kColumns * 2 + unit * 16);
           } else {
-            const int channel = column + warp_column + n;
-            if (channel + 16 <= seen_begin || channel >= seen_end) continue;
             const int unit = (k / kUnit + lane / 8 % 2) ^ (lane / 2 % 4);
-            const int r = warp_column + n + lane / 16 * 8 + lane % 8;
-            load_matrices(pair, ws + r * kRowBytes + unit * 16);
+            const int r = warp_column + 16 * n + lane / 16 * 8 + lane % 8;
+            load_matrices(b[n], ws + r * kRowBytes + unit * 16);
           }
-          const uint32_t left[2] = {pair[0], pair[1]}, right[2] = {pair[2], pair[3]};
+        }
+#pragma unroll
+        for (int n = 0; n < 4; ++n) {
+          if constexpr (!kExpand) {
+            const int channel = column + warp_column + 16 * n;
+            if (channel + 16 <= seen_begin || channel >= seen_end) continue;
+          }
+          const uint32_t left[2] = {b[n][0], b[n][1]}, right[2] = {b[n][2], b[n][3]};
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
-            mma_bf16(sums[i][n / 8], a[i], left);
-            mma_bf16(sums[i][n / 8 + 1], a[i], right);
+            mma_bf16(sums[i][2 * n], a[i], left);
+            mma_bf16(sums[i][2 * n + 1], a[i], right);
           }
         }
       }

@@ -112,6 +112,11 @@ inline float fast_exp2(float x) {
   const float y = std::exp2(x);
   return y < 0x1p-126f ? 0 : y;
 }
+template <class T>
+T* held(T* shared) {
+  return shared;
+}
+
 inline float tanh_approximate(float x) { return std::tanh(x); }
 
 template <int N>
