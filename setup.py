@@ -56,7 +56,6 @@ class MakeExtension(build_ext):
 
         settings = {
             "PYTHON_INCLUDES": f"{sysconfig.get_path('include')} {pybind11.get_include()}",
-            "PYLLMC_OPENBLAS_PATH": openblas_library() if self.inplace else "",
         }
         self.make(["all"], objects, settings)
 
@@ -94,14 +93,6 @@ def cuda_settings() -> dict[str, str] | None:
     if toolkit.nvcc is not None:
         print("without CUDA: " + toolkit.problem(), file=sys.stderr)
     return None
-
-
-def openblas_library() -> str:
-    """Path of scipy-openblas32's library in this environment, empty when it is not installed."""
-    spec = importlib.util.find_spec("scipy_openblas32")
-    if spec is None or spec.origin is None:
-        return ""
-    return str(Path(spec.origin).parent / "lib" / "libscipy_openblas.so")
 
 
 def install(source: Path, target: Path) -> None:

@@ -153,7 +153,7 @@ def test_doctor_names_core_programs_and_tokenizer_cache(
     facts = json.loads(result.stdout)
     assert facts["pyllmc"] == pyllmc.__version__
     assert Path(facts["core"]["path"]).is_file()
-    assert {"gemm", "compiler"} <= set(facts["core"])
+    assert {"kernels", "compiler"} <= set(facts["core"])
     assert facts["programs"]["train_banded"] == str(program_files.train_banded_path())
     assert facts["tiktoken"] == {
         "cache": str(tmp_path),
@@ -186,7 +186,7 @@ def test_doctor_fails_on_a_core_of_another_version(monkeypatch: pytest.MonkeyPat
 
 def test_console_script_becomes_the_program(tmp_path: Path) -> None:
     program = tmp_path / "train_banded"
-    program.write_text('#!/bin/sh\necho "$PYLLMC_OPENBLAS" "$@"\nexit 3\n')
+    program.write_text('#!/bin/sh\necho "$OMP_WAIT_POLICY" "$@"\nexit 3\n')
     program.chmod(0o755)
     code = (
         "import pathlib, sys; from pyllmc import programs; "
@@ -194,7 +194,7 @@ def test_console_script_becomes_the_program(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", code, tmp_path, "--steps", "10"],
-        env={**os.environ, "PYLLMC_OPENBLAS": "here"},
+        env={**os.environ, "OMP_WAIT_POLICY": "here"},
         capture_output=True,
         text=True,
     )

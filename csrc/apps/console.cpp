@@ -181,12 +181,11 @@ void Console::started(const TrainFacts& f) {
   rule();
   const Machine machine = machine_of(device_of(s.device), precision_of(s.precision));
   const bool gpu = s.device == name_of(Device::cuda);
-  row("device", gpu ? "cuda: " + machine.gemm_core : s.device);
+  row("device", gpu ? "cuda: " + machine.gpu : s.device);
   row("threads", static_cast<int64_t>(s.threads));
   row("precision", s.precision);
   row("matrix product",
-      gpu ? machine.gemm
-          : message(machine.kernels, "; attention ", machine.gemm, " ", machine.gemm_core));
+      gpu ? machine.library : machine.kernels);
   rule();
   row("max_sequence_length T", f.config.max_seq_len);
   row("vocab_size V", f.config.vocab_size);

@@ -5,9 +5,9 @@
 #include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
 #include "core/device.h"
-#include "core/gemm.h"
 #include "core/threads.h"
 #include "models/gpt2_checkpoint.h"
+#include "train/machine.h"
 #include "train/batch_feed.h"
 #include "train/sampler.h"
 
@@ -174,13 +174,10 @@ void bind_model(py::module_& m) {
   m.def(
       "build_info",
       [] {
-        const GemmLibrary& library = gemm_library();
         py::dict info;
         info["version"] = PYLLMC_VERSION;
         info["compiler"] = __VERSION__;
-        info["gemm"] = library.name;
-        info["gemm_core"] = library.core;
-        info["gemm_path"] = library.path;
+        info["kernels"] = machine_of(Device::cpu, Precision::fp32).set;
         info["threads"] = available_threads();
         return info;
       },

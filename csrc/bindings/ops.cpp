@@ -8,7 +8,6 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "bindings/op_call.h"
-#include "core/gemm.h"
 #include "core/random.h"
 #include "core/simd.h"
 #include "ops/attention/attention.h"
@@ -325,19 +324,6 @@ py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArr
   return py::make_tuple(loss.sum, loss.count, dx, dwte);
 }
 
-template <auto Multiply>
-FloatArray gemm_py(const FloatArray& a, const FloatArray& b, bool trans_a, bool trans_b) {
-  require_rank("a", a, 2);
-  require_rank("b", b, 2);
-  const int64_t M = a.shape(trans_a ? 1 : 0), K = a.shape(trans_a ? 0 : 1);
-  const int64_t N = b.shape(trans_b ? 0 : 1);
-  if (b.shape(trans_b ? 1 : 0) != K) throw UsageError("the inner sizes of a and b differ");
-  FloatArray c = zeros({M, N});
-  Multiply(static_cast<Trans>(trans_a), static_cast<Trans>(trans_b), M, N, K, a.data(), a.shape(1),
-           b.data(), b.shape(1), 0.0f, c.mutable_data(), N);
-  return c;
-}
-
 PYLLMC_SIMD void exp_all(float* x, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) store16(x + i, exp16(load16(x + i)));
 }
@@ -407,11 +393,6 @@ void bind_ops(py::module_& m) {
           py::arg("vocab"), py::arg("scale") = 1.0f, py::arg("gradients") = true,
           py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("device") = "cpu",
           "(sum, count) or (sum, count, dx, dwte) of scale * sum.");
-  ops.def("gemm", gemm_py<gemm>, py::arg("a"), py::arg("b"), py::arg("trans_a") = false,
-          py::arg("trans_b") = false, "op(a) op(b) with the library in use.");
-  ops.def("gemm_builtin", gemm_py<gemm_builtin>, py::arg("a"), py::arg("b"),
-          py::arg("trans_a") = false, py::arg("trans_b") = false,
-          "op(a) op(b) with the built-in kernel.");
   ops.def("exp", elementwise_py<exp_all>, py::arg("x"));
   ops.def("gelu", elementwise_py<gelu_all>, py::arg("x"));
   ops.def("gelu_derivative", elementwise_py<gelu_derivative_all>, py::arg("x"));

@@ -14,8 +14,6 @@ constexpr std::string_view kMayDiffer[] = {"accumulate",
                                            "build",
                                            "data_seed",
                                            "execution",
-                                           "gemm",
-                                           "gemm_core",
                                            "grad_clip",
                                            "init_seed",
                                            "instruction_set",
@@ -47,8 +45,7 @@ const std::vector<Group>& groups() {
   static const std::vector<Group> all = {
       {"data", {"train_fingerprint", "train_tokens", "val_fingerprint", "test_fingerprint"}},
       {"schedule", {"learning_rate", "warmup", "min_lr", "steps"}},
-      {"gemm", {"gemm", "gemm_core"}},
-      {"machine", {"gemm", "gemm_core", "instruction_set", "build"}}};
+      {"machine", {"instruction_set", "build"}}};
   return all;
 }
 

@@ -13,7 +13,7 @@ namespace pyllmc {
 class Changes {
  public:
   // `allowed`: names of settings, or of groups of them, separated by commas: "data", "schedule",
-  // "machine", "gemm" (groups), "batch_size", "log", ... Throws UsageError for a name that is none.
+  // "machine" (groups), "batch_size", "log", ... Throws UsageError for a name that is none.
   explicit Changes(const std::string& allowed);
 
   bool allows(std::string_view setting) const;

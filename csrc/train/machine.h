@@ -8,10 +8,10 @@
 namespace pyllmc {
 
 struct Machine {
-  std::string kernels;    // of products of that precision: "avx512", or the GPU's library and chip
-  std::string gemm;       // the library of matrix products
-  std::string gemm_core;  // the kernels that it chose for this processor, or the GPU's name
-  std::string set;        // every kernel that may have a part in the bits
+  std::string kernels;  // of products of that precision: "avx512", or the GPU's library and chip
+  std::string gpu;      // its name, empty on the CPU
+  std::string library;  // of the GPU's matrix products, empty on the CPU, whose kernels are our own
+  std::string set;      // every kernel that may have a part in the bits
 };
 
 Machine machine_of(Device device, Precision precision);

@@ -63,8 +63,6 @@ JsonValue::Object Trainer::configuration(const TrainerOptions& o, const TokenSha
       {"data_seed", static_cast<int64_t>(o.data_seed)},
       {"train_fingerprint", hex_text(data.fingerprint())},
       {"train_tokens", data.total_tokens()},
-      {"gemm", machine.gemm},
-      {"gemm_core", machine.gemm_core},
       {"instruction_set", machine.set},
       {"build", build_id()}};
   all.insert(all.end(), own.begin(), own.end());

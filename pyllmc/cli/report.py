@@ -257,8 +257,8 @@ def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
 
     for cell, run in zip(matrix.cells(), metrics, strict=True):
         add("trained by version", run.settings.get("version"))
-        gemm = [run.settings[key] for key in ("gemm", "gemm_core") if run.settings.get(key)]
-        add("matrix products by", " ".join(map(str, gemm)) or None)
+        kernels = [run.settings[key] for key in ("kernels", "gpu") if run.settings.get(key)]
+        add("matrix products by", " ".join(map(str, kernels)) or None)
         record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
         git = record.get("git") or {}
         changed = " with changes" if git.get("dirty") else ""

@@ -62,7 +62,7 @@ def _versions() -> dict[str, Any]:
         "system": platform.platform(),
         "numpy": importlib.metadata.version("numpy"),
         "compiler": build.get("compiler"),
-        "gemm": build.get("gemm"),
+        "kernels": build.get("kernels"),
     }
 
 

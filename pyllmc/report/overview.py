@@ -21,7 +21,7 @@ ONE_SEED = (
 _LONGEST = 400
 # What a settings line says about the model, the files or the machine stands elsewhere.
 _ELSEWHERE = {
-    "type", "version", "kernels", "gemm", "gemm_core", "memory_bytes",
+    "type", "version", "kernels", "gpu", "memory_bytes",
     "fc1_bandwidth", "fc2_bandwidth",
     "fc1_kept", "fc1_total", "fc2_kept", "fc2_total", "channels", "layers", "heads",
     "max_sequence_length", "vocab_size", "padded_vocab_size", "parameters", "train_tokens",
