@@ -64,7 +64,8 @@ def find_toolkit() -> Toolkit:
         found.missing.append("nvcc of CUDA 13 or later")
         return found
     # The compiler's own headers first: those of other places may be of another version.
-    roots.sort(key=lambda root: root != found.nvcc.parent.parent)
+    own = found.nvcc.parent.parent
+    roots.sort(key=lambda root: root != own)
     for name, header in (
         ("CUDA runtime's header (cuda_runtime.h)", "cuda_runtime.h"),
         ("cuBLASLt's header (cublasLt.h)", "cublasLt.h"),

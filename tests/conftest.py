@@ -16,6 +16,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# Tests of the CPU stay there, on a machine with a GPU too: what asks for CUDA uses a fixture below.
+LIBRARY = ROOT / "pyllmc" / "libpyllmc_cuda.so"
+os.environ["PYLLMC_CUDA_LIBRARY"] = str(ROOT / "build" / "no-cuda-library.so")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what computes on CUDA, so that `-m gpu` picks it."""
+    for item in items:
+        chosen = getattr(getattr(item, "callspec", None), "params", {}).get("device")
+        asked = {"cuda", "cuda_environment"} & set(getattr(item, "fixturenames", ()))
+        if asked or chosen == "cuda":
+            item.add_marker("gpu")
+
 
 @pytest.fixture(scope="session")
 def repo_root() -> Path:
@@ -68,14 +81,22 @@ def emulation() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cuda_environment(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What a child process needs to see the device of `cuda`."""
+    if os.environ.get("PYLLMC_GPU_TESTS") == "1":
+        return {"PYLLMC_CUDA_LIBRARY": str(LIBRARY)}
+    library = request.getfixturevalue("emulation") / "libpyllmc_cuda_emulated.so"
+    return {"PYLLMC_CUDA_LIBRARY": str(library)}
+
+
+@pytest.fixture(scope="session")
 def cuda(request: pytest.FixtureRequest) -> str:
     """The device "cuda" of this process: a GPU where PYLLMC_GPU_TESTS=1, else its emulation."""
     from pyllmc._core import ops
 
     with pytest.MonkeyPatch.context() as patch:
-        if os.environ.get("PYLLMC_GPU_TESTS") != "1":
-            library = request.getfixturevalue("emulation") / "libpyllmc_cuda_emulated.so"
-            patch.setenv("PYLLMC_CUDA_LIBRARY", str(library))
+        for name, value in request.getfixturevalue("cuda_environment").items():
+            patch.setenv(name, value)
         # The first ask opens the library for good. Children of the tests shall not see it.
         ops.embedding_forward([[0]], [[0.0]], [[0.0]], device="cuda")
     return "cuda"

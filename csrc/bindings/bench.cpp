@@ -351,6 +351,7 @@ void bind_bench(py::module_& m) {
             py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("repeats") = 5,
             "{forward, backward: seconds of each call; floats stored; executed: share of the dense "
             "product}");
+  bind_bench_cuda(bench);
   bench.def("classifier", bench_classifier, py::arg("M"), py::arg("channels"), py::arg("vocab"),
             py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("repeats") = 5,
             "{loss, loss_and_gradients: seconds of each call}");

@@ -15,5 +15,6 @@ void bind_parameters(pybind11::module_& m);
 void bind_model(pybind11::module_& m);
 void bind_trainer(pybind11::module_& m);
 void bind_bench(pybind11::module_& m);
+void bind_bench_cuda(pybind11::module_& bench);  // adds to bind_bench()'s submodule
 
 }  // namespace pyllmc

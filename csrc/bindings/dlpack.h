@@ -18,7 +18,7 @@ struct SharedArray {
   void* data = nullptr;
   std::vector<int64_t> shape;
   DType type = DType::fp32;
-  Device device = Device::cpu;  // where others can read it: an emulated GPU's memory is the host's
+  Device device = Device::cpu;
 };
 
 // A "dltensor" capsule; the memory lives until its consumer lets go.

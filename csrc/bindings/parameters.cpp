@@ -18,18 +18,13 @@ struct PyParameter {
   py::object owner;  // of the table
 };
 
-// Where others can read the table's memory: an emulated GPU's is the host's.
-Device visible_device(const ParameterTable& table) {
-  return table.device() == Device::cuda && cuda_facts().capability > 0 ? Device::cuda : Device::cpu;
-}
-
 template <class T>
 SharedArray shared_array(const PyParameter& self, const TensorOf<T>& tensor, const Memory& memory,
                          DType type) {
   std::vector<int64_t> shape;
   for (int i = 0; i < tensor.rank(); ++i) shape.push_back(tensor.dim(i));
   return {memory, const_cast<void*>(static_cast<const void*>(tensor.data())), std::move(shape),
-          type, visible_device(*self.table)};
+          type, self.table->device()};
 }
 
 SharedArray values_of(const PyParameter& self) {
@@ -41,7 +36,12 @@ SharedArray values_of(const PyParameter& self) {
 py::object packed(const PyParameter& self) {
   const SharedArray array = values_of(self);
   if (array.device == Device::cuda) {
-    return py::module_::import("cupy").attr("from_dlpack")(py::cast(array));
+    try {
+      return py::module_::import("cupy").attr("from_dlpack")(py::cast(array));
+    } catch (const py::error_already_set& error) {
+      throw DeviceError(message("a view of a GPU's memory needs CuPy (", error.what(),
+                                "): pip install 'pyllmc[cuda]', or take dense() for a copy"));
+    }
   }
   const py::capsule owner(new Memory(array.memory),
                           [](void* memory) { delete static_cast<Memory*>(memory); });

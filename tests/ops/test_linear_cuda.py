@@ -9,7 +9,7 @@ import pytest
 from ops.orders import require_same_bits
 from oracle import bf16, compare, gelu, linear
 
-from pyllmc._core import ops
+from pyllmc._core import bench, ops
 from pyllmc.errors import UsageError
 
 PRECISIONS = ["fp32", "tf32", "bf16"]
@@ -52,12 +52,14 @@ class Case:
             self.dy, self.x, self.w, self.bandwidth, activation, **options, **self.options
         )
 
-    def check_forward(self, **options):
+    def check_forward(self, epilogues=True, **options):
         x, w = self.x.astype(np.float64), self.w.astype(np.float64) * self.mask
         K = x.shape[1]
         expected, scale = linear.forward(x, w), linear.forward(np.abs(x), np.abs(w))
         y = self.run_forward(**options)
         assert compare.error(y, expected, scale) <= self.bound(K)
+        if not epilogues:
+            return
         expected, scale = expected + self.b, scale + np.abs(self.b)
         y, activated = self.run_forward(self.b, gelu=True, **options)
         # Where cuBLASLt has no fused epilogue, a dense product is rounded before it too.
@@ -69,7 +71,7 @@ class Case:
         y = self.run_forward(self.b, self.residual, **options)
         assert compare.error(y, expected, scale) <= self.bound(K, of_activations=False)
 
-    def check_backward(self, **options):
+    def check_backward(self, epilogues=True, **options):
         x, dy = self.x.astype(np.float64), self.dy.astype(np.float64)
         w = self.w.astype(np.float64) * self.mask
         dx, dw, db = linear.backward(dy, x, w)
@@ -79,6 +81,8 @@ class Case:
         of_sums = self.bound(self.M, of_activations=False)
         assert compare.error(actual[1], dw * self.mask, dw_scale * self.mask) <= of_sums
         assert compare.error(actual[2], db, db_scale) <= 2 * compare.product_bound(self.M)
+        if not epilogues:
+            return
         with_gelu = self.run_backward(self.activation, **options)
         activation = self.activation.astype(np.float64)
         more = 12 * GATE + bf16.U if self.precision == "bf16" else 5 * compare.U
@@ -117,8 +121,8 @@ def test_a_masked_weight_gets_no_gradient_outside_its_pattern(precision):
     np.testing.assert_array_equal(masked, np.where(mask, dense, 0))
 
 
-# (M, C, H, bandwidth). In bf16 the tensor-core kernels take multiples of 8 only: the last shapes are
-# for the plain ones.
+# (M, C, H, bandwidth). In bf16 the tensor-core kernels take multiples of 8 only: the last shapes
+# are for the plain ones.
 BANDS = [
     (1, 48, 200, 30),
     (4, 40, 104, 30),
@@ -151,8 +155,8 @@ def test_a_stored_band(M, C, H, bandwidth, layer, precision):
 def test_tall_blocks_that_walk_down_many_rows(layer, M, C, H, bandwidth):
     """So many rows that blocks are of every height and go through more than one tile of rows."""
     case = Case(layer, M, C, H, bandwidth, "bf16")
-    case.check_forward()
-    case.check_backward()
+    case.check_forward(epilogues=False)
+    case.check_backward(epilogues=False)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -198,3 +202,13 @@ def test_the_order_of_threads_changes_no_bits(M, C, H, bandwidth, layer, precisi
         return [*forward, *case.run_backward(case.activation)]
 
     require_same_bits(run, monkeypatch)
+
+
+@pytest.mark.parametrize("execution", ["dense", "band", "library"])
+@pytest.mark.parametrize("which", ["fc1", "fc2"])
+def test_the_benchmark_times_both_passes(which, execution):
+    times = bench.linear_cuda(
+        40, 32, 128, which, 40, execution, gelu=which == "fc1", repeats=2, calls=1
+    )
+    assert len(times["forward"]) == len(times["backward"]) == 2
+    assert min(times["forward"] + times["backward"]) > 0

@@ -1,0 +1,63 @@
+"""Our training step on a GPU, as Trainer.step() does it: the host's part and the wait included."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from shapes import SHAPES, timed
+
+from pyllmc import _core
+from pyllmc.data.token_file import token_file_writer
+
+# Name of the result, shape, precision, bandwidths of FC1 and FC2, PyTorch's result to hold against.
+RUNS = [
+    (f"step {shape} {precision}{band}", shape, precision, widths, f"torch {shape} {against}")
+    for shape, precision, band, widths, against in [
+        ("C=128 L=4 B=16 T=256", "bf16", "", (0, 0), "bf16 graph"),
+        ("C=128 L=4 B=16 T=256", "tf32", "", (0, 0), "tf32 graph"),
+        ("C=128 L=4 B=16 T=256", "fp32", "", (0, 0), ""),
+        ("C=128 L=4 B=16 T=256", "bf16", " band 256", (256, 256), ""),
+        ("C=512 L=8 B=16 T=512", "bf16", "", (0, 0), "bf16 graph"),
+        ("C=512 L=8 B=16 T=512", "bf16", " band 512", (512, 512), ""),
+        ("C=768 L=12 B=32 T=1024", "bf16", "", (0, 0), "bf16 graph"),
+    ]
+]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for label, shape, precision, (fc1, fc2), against in RUNS:
+            channels, layers, heads, vocab, B, T = SHAPES[shape]
+            model, tokens = folder / f"{channels}.bin", folder / "train.bin"
+            if not model.exists():
+                _core.init_checkpoint(str(model), channels, layers, heads, T, vocab)
+            with token_file_writer(tokens) as out:
+                random = np.random.default_rng(0)
+                out.append(random.integers(0, vocab, 40 * B * T + 1, dtype=np.uint16))
+            begin = time.perf_counter()
+            trainer = _core.Trainer(
+                str(model), str(tokens), batch_size=B, sequence_length=T,
+                fc1_bandwidth=fc1, fc2_bandwidth=fc2, precision=precision, device="cuda",
+                threads=4,
+            )  # fmt: skip
+            first = trainer.step()
+            ready = time.perf_counter() - begin
+            result = timed(trainer.step, 2.0)
+            print(
+                json.dumps(
+                    {"name": label, **result, "against": against, "start_seconds": ready,
+                     "first_loss": first["loss"], "tokens_per_second": 1e3 * B * T / result["ms"]}
+                ),
+                flush=True,
+            )  # fmt: skip
+            del trainer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

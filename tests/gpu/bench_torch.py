@@ -1,0 +1,123 @@
+# mypy: ignore-errors
+"""PyTorch on the same GPU and shapes: compiled, with the whole step in one CUDA graph; plain cuBLAS
+for the linear layer. The model is that of pyllmc/bench/torch_peer.py."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import torch
+from shapes import LINEAR_CHANNELS, LINEAR_ROWS, SHAPES, timed
+
+PEER = Path(__file__).resolve().parents[2] / "pyllmc" / "bench" / "torch_peer.py"
+
+
+def peer_module():
+    sys.path.insert(0, "")  # the script takes the first entry away
+    spec = importlib.util.spec_from_file_location("torch_peer", PEER)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tell(name, result, **more):
+    print(json.dumps({"name": name, **result, **more, "torch": torch.__version__}), flush=True)
+
+
+class Step:
+    """Forward, backward and AdamW of one batch, by a compiled model."""
+
+    def __init__(self, gpt2, shape, precision, mode):
+        channels, layers, heads, vocab, batch, length = shape
+        self.model = gpt2(channels, layers, heads, vocab, length).cuda()
+        self.bf16 = precision == "bf16"
+        self.run = torch.compile(self.model, mode=mode)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=3e-4, weight_decay=0.0, fused=True, capturable=True
+        )
+        data = torch.randint(0, vocab, (batch, length + 1), device="cuda")
+        self.tokens, self.targets = data[:, :-1].contiguous(), data[:, 1:].contiguous()
+
+    def once(self):
+        with torch.autocast("cuda", torch.bfloat16, enabled=self.bf16):
+            loss = self.run(self.tokens, self.targets)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def recorded(self):
+        """once(), captured in one CUDA graph."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.once()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self.once()
+        return graph.replay
+
+
+def waiting(call):
+    def once():
+        call()
+        torch.cuda.synchronize()
+
+    return once
+
+
+def step(gpt2, name, precision):
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        one = Step(gpt2, SHAPES[name], precision, "default")
+        tell(f"torch {name} {precision} graph", timed(waiting(one.recorded()), 2.0))
+    except Exception as error:  # a peer that cannot be recorded is measured without
+        print(f"no graph of {name} {precision}: {error}", flush=True)
+    torch._dynamo.reset()
+    one = Step(gpt2, SHAPES[name], precision, "reduce-overhead")
+    tell(f"torch {name} {precision} reduce-overhead", timed(waiting(one.once), 2.0))
+    torch._dynamo.reset()
+    torch.cuda.empty_cache()
+
+
+def linear():
+    """y = x w^T + b, dx = dy w, dw = dy^T x and db by cuBLAS, recorded ten times."""
+    for which, inputs, outputs in (
+        ("fc1", LINEAR_CHANNELS, 4 * LINEAR_CHANNELS),
+        ("fc2", 4 * LINEAR_CHANNELS, LINEAR_CHANNELS),
+    ):
+        make = {"device": "cuda", "dtype": torch.bfloat16}
+        x, w = torch.randn(LINEAR_ROWS, inputs, **make), torch.randn(outputs, inputs, **make)
+        dy, b = torch.randn(LINEAR_ROWS, outputs, **make), torch.randn(outputs, **make)
+
+        def once(x=x, w=w, dy=dy, b=b):
+            torch.nn.functional.linear(x, w, b)
+            return dy @ w, dy.T @ x, dy.sum(0)
+
+        once()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(10):
+                once()
+        result = timed(waiting(graph.replay), 0.5)
+        result = {key: result[key] / 10 for key in ("ms", "ms_90")}
+        tell(f"torch {which} C={LINEAR_CHANNELS} M={LINEAR_ROWS} bf16", result)
+
+
+def main():
+    torch.manual_seed(0)
+    gpt2 = peer_module().Gpt2
+    linear()
+    for name in SHAPES:
+        step(gpt2, name, "bf16")
+    step(gpt2, "C=128 L=4 B=16 T=256", "tf32")
+
+
+if __name__ == "__main__":
+    main()
