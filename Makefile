@@ -76,6 +76,11 @@ test: build  ## build, then run every test
 	@echo "running every test under tests/ in 2 processes"
 	@$(BIN)/python -m pytest -n 2 tests
 
+# With the system's Python: what is checked may be used from there alone. OUT is for logs and JSON.
+OUT ?= build/gpu-check
+gpu-check:  ## on a machine with a GPU: build, GPU tests, sanitizer, benchmark (OUT=folder)
+	@$(PYTHON) tests/gpu/gpu_check.py --out $(OUT) $(if $(PARTS),--parts $(PARTS))
+
 slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
 	@tests/cluster/slurm_localhost.sh
 

@@ -21,6 +21,10 @@ void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, 
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared_bytes)),
           name);
+    // As many blocks at once as fit, whatever that leaves of the first-level cache.
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                               cudaSharedmemCarveoutMaxShared),
+          name);
   }
   kernel<<<grid, block, shared_bytes, static_cast<cudaStream_t>(stream)>>>(
       static_cast<Params>(args)...);

@@ -45,7 +45,9 @@ def test_jsonl_holds_everything_at_full_precision(lab: Lab) -> None:
     )
     lab.trained(words, "--test-data", VAL_DATA)
     settings = lab.events("settings")[0]
-    machine = {key: settings.pop(key) for key in ("kernels", "gpu", "memory_bytes")}
+    of_machine = ("device", "kernels", "gpu", "memory_bytes")
+    machine = {key: settings.pop(key) for key in of_machine}
+    assert machine["device"] == "cpu"
     assert machine["memory_bytes"] > 3 * 4 * settings["parameters"]
     prints = [settings.pop("train_fingerprint"), settings.pop("val_fingerprint")]
     assert all(re.fullmatch("[0-9a-f]{16}", text) for text in prints)

@@ -26,9 +26,8 @@ namespace {
 constexpr int kLanes = 32;
 constexpr size_t kStackBytes = 256 << 10;
 constexpr int kMostThreads = 1024;
-// Compute capabilities 8.6 and 8.9 grant the least of what the project supports.
-constexpr size_t kMostSharedBytes = 99 << 10;
 constexpr size_t kGuardBytes = 4096;
+
 enum class State { ready, in_warp, at_barrier, done };
 
 struct Copy {

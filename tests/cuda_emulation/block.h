@@ -7,6 +7,9 @@
 
 namespace emulation {
 
+// Of a block; compute capabilities 8.6 and 8.9 grant the least of what the project supports.
+constexpr size_t kMostSharedBytes = 99 << 10;
+
 constexpr unsigned char kUnwritten = 0xff;  // a NaN in fp32, fp64 and bf16
 inline bool untouched(const unsigned char* at, size_t bytes) {
   return *at == kUnwritten && std::memcmp(at, at + 1, bytes - 1) == 0;

@@ -89,7 +89,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::snprintf(properties->name, sizeof properties->name, "emulated on the CPU");
   size_t free_bytes = 0;
   cudaMemGetInfo(&free_bytes, &properties->totalGlobalMem);
-  properties->sharedMemPerBlockOptin = 99 << 10;
+  properties->sharedMemPerBlockOptin = emulation::kMostSharedBytes;
   properties->major = 8;
   properties->multiProcessorCount = 4;
   properties->l2CacheSize = 4 << 20;

@@ -1,5 +1,5 @@
-"""One MLP layer forward and backward on a GPU: its band alone, by our kernels and by batched library
-calls, against the whole by cuBLASLt."""
+"""One MLP layer forward and backward on a GPU: its band alone, by our kernels and by the library's
+batched calls, against the whole by cuBLASLt."""
 
 from __future__ import annotations
 

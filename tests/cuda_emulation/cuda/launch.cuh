@@ -8,7 +8,7 @@
 
 namespace pyllmc::cuda {
 
-constexpr size_t kMostSharedBytes = 99 * 1024;
+using emulation::kMostSharedBytes;
 
 template <class... Params, class... Args>
 void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, size_t shared_bytes,
