@@ -184,8 +184,7 @@ void Console::started(const TrainFacts& f) {
   row("device", gpu ? "cuda: " + machine.gpu : s.device);
   row("threads", static_cast<int64_t>(s.threads));
   row("precision", s.precision);
-  row("matrix product",
-      gpu ? machine.library : machine.kernels);
+  row("matrix product", gpu ? machine.library : machine.kernels);
   rule();
   row("max_sequence_length T", f.config.max_seq_len);
   row("vocab_size V", f.config.vocab_size);
