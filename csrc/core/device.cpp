@@ -115,7 +115,9 @@ Device device_of(const std::string& name) {
   if (name == "cuda") return Device::cuda;
   if (name == "auto") {
     const DeviceReport& report = cuda_report();
-    return report.usable && report.gpu->capability > 0 ? Device::cuda : Device::cpu;
+    const bool emulated =
+        report.usable && std::string_view(report.gpu->name).starts_with("emulated");
+    return report.usable && !emulated ? Device::cuda : Device::cpu;
   }
   throw UsageError(message("there is no device called '", name, "': use auto, cpu or cuda"));
 }
