@@ -92,8 +92,10 @@ Opened open_library() {
   return opened;
 }
 
+// One that cannot be used is looked for again when the environment names another.
 const Opened& opened_library() {
-  static const Opened opened = open_library();
+  static Opened opened = open_library();
+  if (!opened.library && opened.report.library != find_library()) opened = open_library();
   return opened;
 }
 
