@@ -84,8 +84,7 @@ gpu-check:  ## on a machine with a GPU: build, GPU tests, sanitizer, benchmark (
 slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
 	@tests/cluster/slurm_localhost.sh
 
-CXX_FILES = $$(find csrc tests/cpp tests/cuda_emulation -name '*.cpp' -o -name '*.h' -o -name '*.cu' \
-                   -o -name '*.cuh')
+CXX_FILES = $$(find csrc tests/cpp tests/cuda_emulation -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 lint: $(READY)  ## check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check .

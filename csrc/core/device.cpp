@@ -92,8 +92,10 @@ Opened open_library() {
   return opened;
 }
 
+// One that cannot be used is looked for again when the environment names another.
 const Opened& opened_library() {
-  static const Opened opened = open_library();
+  static Opened opened = open_library();
+  if (!opened.library && opened.report.library != find_library()) opened = open_library();
   return opened;
 }
 
@@ -115,7 +117,9 @@ Device device_of(const std::string& name) {
   if (name == "cuda") return Device::cuda;
   if (name == "auto") {
     const DeviceReport& report = cuda_report();
-    return report.usable && report.gpu->capability > 0 ? Device::cuda : Device::cpu;
+    const bool emulated =
+        report.usable && std::string_view(report.gpu->name).starts_with("emulated");
+    return report.usable && !emulated ? Device::cuda : Device::cpu;
   }
   throw UsageError(message("there is no device called '", name, "': use auto, cpu or cuda"));
 }

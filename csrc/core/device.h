@@ -11,8 +11,8 @@
 
 namespace pyllmc {
 
-// "cpu" or "cuda"; "auto" is cuda where a GPU can be used, else cpu. Throws UsageError for another
-// name. Whether there is a GPU behind "cuda" is not asked here.
+// "cpu" or "cuda"; "auto" is cuda where a GPU can be used (the tests' emulation is none), else cpu.
+// Throws UsageError for another name. Whether there is a GPU behind "cuda" is not asked here.
 Device device_of(const std::string& name);
 // Throws UsageError when the device cannot compute in that precision (tf32 on the CPU).
 void require_precision(Device device, Precision precision);

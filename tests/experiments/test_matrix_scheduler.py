@@ -217,6 +217,27 @@ def test_each_cell_gets_a_gpu_of_its_own(lab: Lab, three_gpus: Path) -> None:
     assert max(first_start, second_start) < min(first_end, second_end)
 
 
+def test_a_cell_with_a_gpu_is_told_to_use_it(lab: Lab, three_gpus: Path) -> None:
+    def commands(*words: str) -> list[str]:
+        lines = lab.run("--dry-run", *words).stdout.splitlines()
+        return [line for line in lines if " -e " in line]
+
+    assert all(line.endswith("--device cuda") for line in commands("--gpus", "auto"))
+    assert not any("--device" in line for line in commands())
+    before = lab.run("--dry-run", "--gpus", "auto").stdout
+    lab.edit("[train]", '[train]\ndevice = "cpu"')
+    chosen = commands("--gpus", "auto")
+    assert all("--device cpu" in line and "--device cuda" not in line for line in chosen)
+    assert "changed" not in before
+
+
+def test_the_device_is_no_part_of_what_a_cell_is(lab: Lab) -> None:
+    assert lab.run().exit_code == 0
+    lab.edit("[train]", '[train]\ndevice = "cpu"')
+    assert lab.run().exit_code == 0
+    assert lab.starts() == CELLS
+
+
 def test_gpus_taken_by_another_matrix_are_waited_for(lab: Lab, three_gpus: Path) -> None:
     taken = Slot(Gpu(1, "GPU-bbbb", "NVIDIA H200"), 0)
     assert taken.acquire()
