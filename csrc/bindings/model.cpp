@@ -7,8 +7,8 @@
 #include "core/device.h"
 #include "core/threads.h"
 #include "models/gpt2_checkpoint.h"
-#include "train/machine.h"
 #include "train/batch_feed.h"
+#include "train/machine.h"
 #include "train/sampler.h"
 
 namespace py = pybind11;
