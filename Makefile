@@ -85,7 +85,6 @@ slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debi
 	@tests/cluster/slurm_localhost.sh
 
 CXX_FILES = $$(find csrc tests/cpp tests/cuda_emulation -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
-                   -o -name '*.cuh')
 
 lint: $(READY)  ## check style and types: ruff, mypy, clang-format
 	@$(BIN)/ruff check .
