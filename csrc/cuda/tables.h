@@ -11,14 +11,12 @@
 
 namespace pyllmc {
 
-#define PYLLMC_TABLE(type, name) extern const type name __attribute__((weak))
-PYLLMC_TABLE(AttentionKernels, attention_cuda);
-PYLLMC_TABLE(ClassifierKernels, classifier_cuda);
-PYLLMC_TABLE(ConvertKernels, convert_cuda);
-PYLLMC_TABLE(EmbeddingKernels, embedding_cuda);
-PYLLMC_TABLE(LayerNormKernels, layernorm_cuda);
-PYLLMC_TABLE(LinearKernels, linear_cuda);
-PYLLMC_TABLE(AdamWKernels, adamw_cuda);
-#undef PYLLMC_TABLE
+extern const AttentionKernels attention_cuda;
+extern const ClassifierKernels classifier_cuda;
+extern const ConvertKernels convert_cuda;
+extern const EmbeddingKernels embedding_cuda;
+extern const LayerNormKernels layernorm_cuda;
+extern const LinearKernels linear_cuda;
+extern const AdamWKernels adamw_cuda;
 
 }  // namespace pyllmc

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,7 +15,13 @@ from pyllmc.data.token_file import token_file_writer
 
 # Name of the result, shape, precision, bandwidths of FC1 and FC2, PyTorch's result to hold against.
 RUNS = [
-    (f"step {shape} {precision}{band}", shape, precision, widths, f"torch {shape} {against}")
+    (
+        f"step {shape} {precision}{band}",
+        shape,
+        precision,
+        widths,
+        f"torch {shape} {against}" if against else "",
+    )
     for shape, precision, band, widths, against in [
         ("C=128 L=4 B=16 T=256", "bf16", "", (0, 0), "bf16 graph"),
         ("C=128 L=4 B=16 T=256", "tf32", "", (0, 0), "tf32 graph"),
@@ -29,35 +34,42 @@ RUNS = [
 ]
 
 
+def trainer_of(folder: Path, shape: str, precision: str, widths: tuple[int, int]) -> _core.Trainer:
+    """A trainer of random tokens; its files are made in the folder."""
+    channels, layers, heads, vocab, B, T = SHAPES[shape]
+    model, tokens = folder / f"{channels}.bin", folder / "train.bin"
+    if not model.exists():
+        _core.init_checkpoint(str(model), channels, layers, heads, T, vocab)
+    with token_file_writer(tokens) as out:
+        random = np.random.default_rng(0)
+        out.append(random.integers(0, vocab, 40 * B * T + 1, dtype=np.uint16))
+    return _core.Trainer(
+        str(model),
+        str(tokens),
+        batch_size=B,
+        sequence_length=T,
+        fc1_bandwidth=widths[0],
+        fc2_bandwidth=widths[1],
+        precision=precision,
+        device="cuda",
+        threads=4,
+    )
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for label, shape, precision, (fc1, fc2), against in RUNS:
-            channels, layers, heads, vocab, B, T = SHAPES[shape]
-            model, tokens = folder / f"{channels}.bin", folder / "train.bin"
-            if not model.exists():
-                _core.init_checkpoint(str(model), channels, layers, heads, T, vocab)
-            with token_file_writer(tokens) as out:
-                random = np.random.default_rng(0)
-                out.append(random.integers(0, vocab, 40 * B * T + 1, dtype=np.uint16))
+        for label, shape, precision, widths, against in RUNS:
             begin = time.perf_counter()
-            trainer = _core.Trainer(
-                str(model), str(tokens), batch_size=B, sequence_length=T,
-                fc1_bandwidth=fc1, fc2_bandwidth=fc2, precision=precision, device="cuda",
-                threads=4,
-            )  # fmt: skip
+            trainer = trainer_of(Path(name), shape, precision, widths)
             first = trainer.step()
             ready = time.perf_counter() - begin
-            result = timed(trainer.step, 2.0)
-            print(
-                json.dumps(
-                    {"name": label, **result, "against": against, "start_seconds": ready,
-                     "first_loss": first["loss"], "tokens_per_second": 1e3 * B * T / result["ms"]}
-                ),
-                flush=True,
-            )  # fmt: skip
+            result = {"name": label, **timed(trainer.step, 2.0), "against": against}
+            tokens = SHAPES[shape][4] * SHAPES[shape][5]
+            result |= {"start_seconds": ready, "first_loss": first["loss"]}
+            result |= {"tokens_per_second": 1e3 * tokens / result["ms"]}
+            print(json.dumps(result), flush=True)
             del trainer
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -10,6 +10,7 @@ limit of its own, writes its log to OUT/<part>.log, and its results go to OUT/gp
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import shutil
@@ -32,11 +33,12 @@ LIMITS = {
     "racecheck": 45,
     "steps": 60,
     "linear": 30,
-    "torch": 150,
+    "torch": 180,
     "matrix": 200,
+    "profile": 120,
 }
 # Not within the eight minutes of the others: asked for by --parts.
-EXTRA = ("matrix",)
+EXTRA = ("matrix", "profile")
 
 # compute-sanitizer's words where it cannot work, as on some virtual machines.
 REFUSALS = ("Device not supported", "not supported on this", "No attachable process")
@@ -172,6 +174,20 @@ class Check:
     def matrix(self) -> None:
         self.run("matrix", [sys.executable, str(HERE / "bench_matrix.py")])
 
+    def profile(self) -> None:
+        """Time of each kernel of one step, by Nsight Compute."""
+        ncu = shutil.which("ncu") or "/usr/local/cuda/bin/ncu"
+        if not os.access(ncu, os.X_OK):
+            self.skip("profile", "there is no ncu on the PATH")
+            return
+        for shape in ("C=128 L=4 B=16 T=256", "C=512 L=8 B=16 T=512"):
+            metric = "gpu__time_duration.sum"
+            command = [ncu, "--clock-control", "none", "--metrics", metric, "--csv"]
+            command += [sys.executable, str(HERE / "one_step.py"), shape]
+            part, text = self.run("profile", command)
+            part.results = kernel_times(shape, text)
+        self.write()
+
 
 def query_gpu() -> dict[str, str]:
     """Name, driver and compute capability of the first GPU, empty where there is none."""
@@ -205,6 +221,20 @@ def results_in(text: str) -> list[dict[str, Any]]:
         if line.startswith('{"name"'):
             results.append(json.loads(line))
     return results
+
+
+def kernel_times(shape: str, text: str) -> list[dict[str, Any]]:
+    """Milliseconds of every kernel by name, from ncu's CSV, the longest first."""
+    lines = [line for line in text.splitlines() if line.startswith('"')]
+    sums: dict[str, list[float]] = {}
+    for row in csv.DictReader(lines):
+        scale = {"ns": 1e-6, "us": 1e-3, "ms": 1.0}.get(row.get("Metric Unit", ""), 1e-6)
+        value = float(row["Metric Value"].replace(",", "")) * scale
+        sums.setdefault(row["Kernel Name"].split("(")[0][:90], []).append(value)
+    return [
+        {"name": f"{shape}: {len(times)} x {name}", "ms": sum(times)}
+        for name, times in sorted(sums.items(), key=lambda item: -sum(item[1]))
+    ]
 
 
 def last_words(text: str) -> str:
