@@ -36,7 +36,7 @@ pyllmc::Flags flags_for(Choices& c) {
       "The text goes to stdout, everything else to stderr.\n"
       "Exit codes: 0 done, 1 the text could not be written, 2 usage, 3 the weights are not "
       "finite,\n"
-      "4 bad or missing file.\n");
+      "4 bad or missing file, 5 no GPU that can be used.\n");
   flags.group("Text");
   flags.text("p", "prompt", &c.prompt, "TEXT", "text to continue", "an end-of-text token");
   flags.integer("n", "tokens", &c.tokens, "tokens to write, at most what the model has room for");

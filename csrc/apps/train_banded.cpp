@@ -48,9 +48,9 @@ pyllmc::Flags flags_for(Choices& choices) {
       "--allow-changed NAME,NAME. A second program on the same checkpoint is refused. The first\n"
       "Ctrl-C finishes the step, saves and stops; a second one stops at once.\n"
       "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or gradient\n"
-      "that is not finite; the checkpoint is left as it was), 4 bad or missing file, 75 stopped "
-      "by\n"
-      "SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
+      "that is not finite; the checkpoint is left as it was), 4 bad or missing file, 5 no GPU "
+      "that\n"
+      "can be used, 75 stopped by SIGTERM after saving, 130 stopped by Ctrl-C after saving.\n");
   flags.group("Band (bandwidths are measured on the hidden axis; 0 = dense)");
   flags.integers("1w", "fc1-bandwidth", &s.fc1_bandwidth,
                  "bandwidth of FC1, up from C to 4C; N,N,... = one a layer");

@@ -48,6 +48,13 @@ std::string find_library() {
   return all.front().string();
 }
 
+// Without a driver there is no need to open the library, which takes some tenths of a second.
+bool has_driver() {
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+  if (driver) dlclose(driver);
+  return driver != nullptr;
+}
+
 std::string taken_error(const DeviceRuntime& runtime) {
   const char* text = runtime.take_error();
   return text ? text : "no reason was given";
@@ -116,6 +123,7 @@ Device device_of(const std::string& name) {
   if (name == "cpu") return Device::cpu;
   if (name == "cuda") return Device::cuda;
   if (name == "auto") {
+    if (!has_driver()) return Device::cpu;
     const DeviceReport& report = cuda_report();
     const bool emulated =
         report.usable && std::string_view(report.gpu->name).starts_with("emulated");

@@ -56,16 +56,17 @@ std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions
 void Trainer::check_memory(Model& model, const TrainerOptions& options, int64_t available) {
   const int64_t needed = total_bytes(memory_needs(model, options));
   if (needed <= available) return;
+  const char* where = options.device == Device::cuda ? "the GPU's memory" : "memory";
   TrainerOptions smaller = options;
   while (smaller.batch_size > 1) {
     smaller.batch_size /= 2;
     if (total_bytes(memory_needs(model, smaller)) > available) continue;
-    throw UsageError(message("this run needs ", bytes_text(needed), " of memory and ",
+    throw UsageError(message("this run needs ", bytes_text(needed), " of ", where, " and ",
                              bytes_text(available), " are free; it would fit with --batch-size ",
                              smaller.batch_size, " --accumulate ",
                              options.accumulate * options.batch_size / smaller.batch_size));
   }
-  throw UsageError(message("this run needs ", bytes_text(needed), " of memory and ",
+  throw UsageError(message("this run needs ", bytes_text(needed), " of ", where, " and ",
                            bytes_text(available),
                            " are free; use a shorter sequence or a smaller model"));
 }

@@ -154,6 +154,7 @@ class Workbench:
             "val-batches": 1,
             "sample-length": 0,
             "threads": threads,
+            "device": "cpu",
         }
         for flag, value in settings.items():
             command += [f"--{flag}", str(value)]
