@@ -11,6 +11,7 @@ void bind_formats(pybind11::module_& m);
 void bind_model_files(pybind11::module_& m);
 void bind_sparsity(pybind11::module_& m);
 void bind_ops(pybind11::module_& m);
+void bind_linear_ops(pybind11::module_& ops);  // adds to bind_ops()'s submodule
 void bind_parameters(pybind11::module_& m);
 void bind_model(pybind11::module_& m);
 void bind_trainer(pybind11::module_& m);

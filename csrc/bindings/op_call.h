@@ -12,6 +12,12 @@
 
 namespace pyllmc {
 
+inline void require_rank(const char* name, const pybind11::array& array, int rank) {
+  if (array.ndim() != rank) {
+    throw UsageError(message(name, " has ", array.ndim(), " dimensions, expected ", rank));
+  }
+}
+
 struct OpCall : Context {
   OpCall(int thread_count, const std::string& device_name,
          const std::string& precision_name = "fp32") {
