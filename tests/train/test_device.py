@@ -197,7 +197,9 @@ def test_tokens_beyond_the_vocabulary_are_refused(device, files):
 
 
 def test_a_run_that_does_not_fit_says_what_would(files):
-    with pytest.raises(UsageError, match=r"needs .* of the GPU's memory .* would fit with --batch-size \d+ "):
+    with pytest.raises(
+        UsageError, match=r"needs .* of the GPU's memory .* would fit with --batch-size \d+ "
+    ):
         trainer_of(files, "cuda", batch_size=2**25)
 
 
