@@ -104,7 +104,7 @@ TEST(training_gives_the_same_file_with_1_and_3_threads_and_it_is_read_back) {
   const auto model = load_gpt2(ModelFile::open(folder / "1.bin"));
   std::vector<int32_t> drawn;
   const std::vector<int32_t> prompt = {1, 2, 3};
-  generate(*model, 1, prompt, 100, {.top_k = 5}, [&](int32_t t) { drawn.push_back(t); });
+  generate(*model, Context{}, prompt, 100, {.top_k = 5}, [&](int32_t t) { drawn.push_back(t); });
   CHECK(drawn.size() == 9);
   for (const int32_t token : drawn) CHECK(token >= 0 && token < 37);
 }
