@@ -34,7 +34,8 @@ struct Scratch {
   Unit *x, *x_transposed;      // the chunk's rows of x packed; the same as columns
   Unit *wte_up, *wte_down;     // every tile's wte^T and wte, packed once for all chunks
   float* dwte;                 // every tile's dwte^T (C, kTileVocab), summed over the chunks
-  float* logits;               // of every tile, or without gradients of every thread
+  float* tile;                 // of every thread: the logits that it works on, in its cache
+  float* logits;               // of all tiles; only backward needs them
   float *tile_max, *tile_sum;  // (tiles, chunk): the largest logit, sum of exp(logit - largest)
   float *target_logit, *log_sum_exp;  // (chunk)
   float* dx_part;                     // (groups, chunk, C)
@@ -59,7 +60,7 @@ struct Scratch {
     up_floats = round(engine.b_units(C, kTileVocab, wide));
     x = take_units(1, round(engine.a_units(cut.chunk, C)));
     wte_up = take_units(cut.tiles, up_floats);
-    logits = take(gradients ? cut.tiles : threads, logits_floats);
+    tile = take(threads, logits_floats);
     tile_max = take(cut.tiles, round(cut.chunk));
     tile_sum = take(cut.tiles, round(cut.chunk));
     target_logit = take(1, round(cut.chunk));
@@ -74,54 +75,66 @@ struct Scratch {
     down_floats = round(engine.b_units(kTileVocab, C, wide));
     x_transposed = take_units(1, round(engine.a_units(C, cut.chunk)));
     wte_down = take_units(cut.tiles, down_floats);
+    logits = take(cut.tiles, logits_floats);
     dwte = take(cut.tiles, C * kTileVocab);
     dx_part = take(cut.groups, round(cut.chunk * C));
   }
 };
 
-// Replaces the logits (rows, n) of a tile by exp(logit - max), with the max and the sum of every
-// row. Block by block, as they lie in memory; `lanes` (2, rows, 16) is scratch.
-PYLLMC_SIMD void exponentials(float* logits, int64_t block, int64_t rows, int64_t n, float* lanes,
-                              float* max_out, float* sum_out) {
+// out = exp(logit - max) of a tile's logits (rows, n), unless it is null; the max and the sum of
+// every row. Block by block, as they lie in memory; `lanes` (2, rows, 16) is scratch.
+PYLLMC_SIMD void exponentials(const float* logits, int64_t block, int64_t rows, int64_t n,
+                              float* lanes, float* out, float* max_out, float* sum_out) {
   const float lowest = -__builtin_inff();
   float *high = lanes, *sums = lanes + rows * kLanes;
   for (int64_t r = 0; r < rows; ++r) {
     store16(high + r * kLanes, broadcast(lowest));
     store16(sums + r * kLanes, f32x16{});
   }
+  // visit(row, offset, a, b): the 32 logits of a row's block; those beyond n are -infinity.
   const auto each = [&](const auto& visit) PYLLMC_INLINE_LAMBDA {
     for (int64_t c = 0; c < n; c += kBlockUnits) {
-      float* row = logits + c / kBlockUnits * block;
-      const int64_t cols = n - c < kBlockUnits ? n - c : kBlockUnits;
-      for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
-        for (int64_t at = 0; at < cols; at += kLanes) {
-          visit(r, row + at, cols - at < kLanes ? cols - at : kLanes);
+      const int64_t start = c / kBlockUnits * block, left = n - c;
+      if (left >= kBlockUnits) {
+        for (int64_t r = 0; r < rows; ++r) {
+          const int64_t at = start + r * kBlockUnits;
+          visit(r, at, load16(logits + at), load16(logits + at + kLanes));
         }
+        continue;
+      }
+      const int64_t first = left < kLanes ? left : kLanes;
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t at = start + r * kBlockUnits;
+        visit(r, at, load_part(logits + at, first, lowest),
+              load_part(logits + at + kLanes, left - first, lowest));
       }
     }
   };
-  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
-    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
-    store16(high + r * kLanes, max16(load16(high + r * kLanes), value));
+  each([&](int64_t r, int64_t, f32x16 a, f32x16 b) PYLLMC_INLINE_LAMBDA {
+    store16(high + r * kLanes, max16(load16(high + r * kLanes), max16(a, b)));
   });
   for (int64_t r = 0; r < rows; ++r) max_out[r] = max16(load16(high + r * kLanes));
-  each([&](int64_t r, float* at, int64_t count) PYLLMC_INLINE_LAMBDA {
-    const f32x16 value = count == kLanes ? load16(at) : load_part(at, count, lowest);
-    const f32x16 e = exp16(value - max_out[r]);
-    store16(sums + r * kLanes, load16(sums + r * kLanes) + e);
-    count == kLanes ? store16(at, e) : store_part(at, e, count);
+  each([&](int64_t r, int64_t at, f32x16 a, f32x16 b) PYLLMC_INLINE_LAMBDA {
+    a = exp16(a - max_out[r]);
+    b = exp16(b - max_out[r]);
+    store16(sums + r * kLanes, load16(sums + r * kLanes) + (a + b));
+    if (!out) return;
+    stream16(out + at, a);
+    stream16(out + at + kLanes, b);
   });
+  stream_fence();
   for (int64_t r = 0; r < rows; ++r) sum_out[r] = sum16(load16(sums + r * kLanes));
 }
 
-// Rows of a tile times their factors. The columns that complete a block are 0 and stay so.
-PYLLMC_SIMD void multiply(float* tile, int64_t block, int64_t rows, int64_t n,
-                          const float* factors) {
+// out = rows of a tile times their factors. The columns that complete a block are 0.
+PYLLMC_SIMD void multiply(const float* tile, int64_t block, int64_t rows, int64_t n,
+                          const float* factors, float* out) {
   for (int64_t c = 0; c < n; c += kBlockUnits) {
-    float* row = tile + c / kBlockUnits * block;
-    for (int64_t r = 0; r < rows; ++r, row += kBlockUnits) {
-      store16(row, load16(row) * factors[r]);
-      store16(row + kLanes, load16(row + kLanes) * factors[r]);
+    const int64_t start = c / kBlockUnits * block;
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t at = start + r * kBlockUnits;
+      store16(out + at, load16(tile + at) * factors[r]);
+      store16(out + at + kLanes, load16(tile + at + kLanes) * factors[r]);
     }
   }
 }
@@ -209,7 +222,7 @@ class Classifier {
   void tile_forward(int64_t tile, int thread) const {
     const int64_t first = tile * kTileVocab, cols = columns(tile);
     const PanelEngine::Tile& wide = engine_.wide();
-    float* logits = tile_logits(gradients_ ? tile : thread);
+    float* logits = s_.tile + thread * s_.logits_floats;
     const Unit* wte = s_.wte_up + tile * s_.up_floats;
     for (int64_t c = 0; c < cols; c += wide.cols, wte += engine_.b_panel_units(C_, wide)) {
       engine_.multiply(wide, {s_.x, engine_.a_block(cut_.chunk), rows_}, 0, engine_.units(C_),
@@ -220,6 +233,7 @@ class Classifier {
       if (target >= 0 && target < cols) s_.target_logit[r] = *entry(logits, r, target);
     }
     exponentials(logits, s_.logits_block, rows_, cols, s_.own + thread * s_.own_floats,
+                 gradients_ ? s_.logits + tile * s_.logits_floats : nullptr,
                  s_.tile_max + tile * cut_.chunk, s_.tile_sum + tile * cut_.chunk);
   }
 
@@ -249,14 +263,14 @@ class Classifier {
   void tile_backward(int64_t tile, int64_t group, int thread) const {
     const int64_t first = tile * kTileVocab, cols = columns(tile), block = s_.logits_block;
     const float scale = *a_.scale;
-    float* g = tile_logits(tile);
+    float* g = s_.tile + thread * s_.logits_floats;
     float* factors = s_.own + thread * s_.own_floats;
     for (int64_t r = 0; r < rows_; ++r) {
       const bool ignored = a_.targets.data()[begin_ + r] < 0;
       const float part = s_.tile_max[tile * cut_.chunk + r] - s_.log_sum_exp[r];
       factors[r] = ignored ? 0.0f : scale * std::exp(part);
     }
-    multiply(g, block, rows_, cols, factors);
+    multiply(s_.logits + tile * s_.logits_floats, block, rows_, cols, factors, g);
     for (int64_t r = 0; r < rows_; ++r) {
       const int64_t label = a_.targets.data()[begin_ + r] - first;
       if (label >= 0 && label < cols) *entry(g, r, label) -= scale;
@@ -313,7 +327,6 @@ class Classifier {
   }
 
   int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
-  float* tile_logits(int64_t at) const { return s_.logits + at * s_.logits_floats; }
   float* entry(float* logits, int64_t row, int64_t col) const {
     return logits + col / kBlockUnits * s_.logits_block + row * kBlockUnits + col % kBlockUnits;
   }
