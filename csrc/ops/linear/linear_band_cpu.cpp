@@ -9,98 +9,140 @@
 namespace pyllmc {
 namespace {
 
-// Packs blocks of rows of x (M, K), one a work item, and hands them to
-// `body(row, rows, packed, a_block)`.
-template <class Body>
-void each_row_block(const Context& context, const PanelEngine& engine, ConstTensor x, Unit* scratch,
-                    const Body& body) {
-  const int64_t M = x.dim(0), K = x.dim(1), block = row_block(engine.units(K));
-  parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
-    const int64_t row = item * block, rows = std::min(block, M - row);
-    Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
-    engine.pack_a(x.data() + row * K, K, rows, K, packed, engine.a_block(block));
-    body(row, rows, packed, engine.a_block(block));
-  });
-}
-int64_t row_block_floats(const Context& context, const PanelEngine& engine, int64_t K) {
-  return context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
-}
+// Backward cuts the rows into at most kParts, each with its own sums of dT, and works on kBandChunk
+// of them at a time: what it reads twice of those stays in a thread's caches.
+constexpr int64_t kParts = 8, kBandChunk = 256;
 
-int64_t expand_workspace(const Context& context, const PanelEngine& engine,
-                         const BandLayout& band) {
-  return Scratch::round(band.floats()) + row_block_floats(context, engine, band.residual());
-}
+int64_t part_rows(int64_t M) { return ceil_div(ceil_div(M, kParts), kBandChunk) * kBandChunk; }
 
-template <class Finish>
-void expand(const Context& context, const BandLayout& band, const float* stored, ConstTensor x,
-            Tensor out, const Finish& finish) {
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context, expand_workspace(context, engine, band));
-  const PanelEngine::Tile& tile = engine.wide();
-  const auto& tiles = band.tiles();
-  const int64_t H = band.hidden();
-  Unit* b = scratch.take<Unit>(band.floats());
-  parallel_for(context.threads, static_cast<int64_t>(tiles.size()), [&](int64_t t, int) {
-    const BandTile& at = tiles[static_cast<size_t>(t)];
-    engine.pack_b(stored + at.offset, kBandTile, at.window(), kBandTile, tile, b + at.offset);
-  });
-  each_row_block(
-      context, engine, x, scratch.take<Unit>(0),
-      [&](int64_t first, int64_t rows, const Unit* packed, int64_t a_block) {
-        for (const BandTile& at : tiles) {
-          for (int64_t col = 0; col < at.units; col += tile.cols) {
-            const int64_t cols = std::min(tile.cols, at.units - col);
-            const Unit* panel =
-                b + at.offset + col / tile.cols * engine.b_panel_units(at.window(), tile);
-            engine.multiply(
-                tile, {packed, a_block, rows}, engine.units(at.begin), engine.units(at.end),
-                {panel, tile.cols, cols}, out.data() + first * H + at.hidden + col, H, false,
-                [&](int64_t row, int64_t n) { finish(first + row, n, at.hidden + col, cols); });
-          }
-        }
-      });
-}
-
-// A panel of `width` residual channels: the hidden units that they see, begin on an even one.
-Pattern::Span panel_span(const BandLayout& band, int64_t channel, int64_t width) {
-  const Pattern::Span span = band.hidden_of(channel, std::min(band.residual(), channel + width));
-  const int64_t begin = std::min(span.begin, span.end) / 2 * 2;
-  return {begin, std::max(begin, span.end)};
-}
-
-// Narrow panels, because a panel's span is as much longer than a channel's as the panel is wide.
-struct ContractCut {
-  int64_t depth, panels, panel_units;
-  ContractCut(const PanelEngine& engine, const BandLayout& band)
-      : depth(band.widest(engine.narrow().cols) + 2),
-        panels(ceil_div(band.residual(), engine.narrow().cols)),
-        panel_units(Scratch::round(engine.b_panel_units(depth, engine.narrow()))) {}
+// Rows [row, row + rows) of a matrix and where they are packed as a PackedA of all its columns.
+struct Rows {
+  int64_t row, rows;
+  Unit* packed;
+  int64_t block;
 };
 
-int64_t contract_workspace(const Context& context, const PanelEngine& engine,
-                           const BandLayout& band) {
-  const ContractCut cut(engine, band);
-  return cut.panels * cut.panel_units +
-         context.threads * Scratch::round(cut.depth * engine.narrow().cols) +
-         row_block_floats(context, engine, band.hidden());
+// Calls body(Rows) for pieces of `rows` whose packed panels a product reads from a core's cache,
+// each packed from x just before.
+template <class Body>
+void each_row_block(const PanelEngine& engine, ConstTensor x, const Rows& rows, const Body& body) {
+  const int64_t K = x.dim(1), most = row_block(engine.units(K));
+  for (int64_t at = 0; at < rows.rows; at += most) {
+    const Rows piece = {rows.row + at, std::min(most, rows.rows - at),
+                        rows.packed + at * kBlockUnits, rows.block};
+    engine.pack_a(x.data() + piece.row * K, K, piece.rows, K, piece.packed, piece.block);
+    body(piece);
+  }
 }
 
-template <class Finish>
-void contract(const Context& context, const BandLayout& band, const float* stored, ConstTensor x,
-              Tensor out, const Finish& finish) {
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  const ContractCut cut(engine, band);
-  Scratch scratch(context, contract_workspace(context, engine, band));
-  const PanelEngine::Tile& narrow = engine.narrow();
-  const int64_t width = narrow.cols, C = band.residual();
-  Unit* b = scratch.take<Unit>(cut.panels * cut.panel_units);
-  float* turned = scratch.take<float>(context.threads * Scratch::round(cut.depth * width));
-  parallel_for(context.threads, cut.panels, [&](int64_t panel, int thread) {
-    const int64_t channel = panel * width, cols = std::min(width, C - channel);
-    const Pattern::Span span = panel_span(band, channel, width);
-    float* mine = turned + thread * Scratch::round(cut.depth * width);  // [hidden unit][channel]
-    std::fill_n(mine, span.size() * width, 0.0f);
-    for (const BandTile& tile : band.tiles()) {
+// put(sums, ld, row, rows, col, cols) takes a part of a product.
+class Expand {
+ public:
+  static int64_t workspace(const Context&, const PanelEngine&, const BandLayout& band) {
+    return Scratch::round(band.floats());
+  }
+
+  Expand(const Context& context, const BandLayout& band, const float* stored, Scratch& scratch)
+      : engine_(PanelEngine::get(context.precision)),
+        band_(band),
+        panels_(scratch.take<Unit>(band.floats())) {
+    const auto& tiles = band.tiles();
+    parallel_for(context.threads, static_cast<int64_t>(tiles.size()), [&](int64_t t, int) {
+      const BandTile& at = tiles[static_cast<size_t>(t)];
+      engine_.pack_b(stored + at.offset, kBandTile, at.window(), kBandTile, engine_.wide(),
+                     panels_ + at.offset);
+    });
+  }
+
+  // Of rows of x (M, C).
+  template <class Put>
+  void multiply(ConstTensor x, const Rows& all, const Put& put) const {
+    const PanelEngine::Tile& wide = engine_.wide();
+    each_row_block(engine_, x, all, [&](const Rows& rows) {
+      const PackedA a = {rows.packed, rows.block, rows.rows};
+      alignas(64) float sums[kMostRows * kMostCols];
+      for (const BandTile& at : band_.tiles()) {
+        PanelB panel = {panels_ + at.offset, wide.cols, wide.cols};
+        for (int64_t col = 0; col < at.units; col += wide.cols) {
+          engine_.multiply(wide, a, engine_.units(at.begin), engine_.units(at.end), panel, sums,
+                           wide.cols, false);
+          put(sums, wide.cols, rows.row, rows.rows, at.hidden + col,
+              std::min(wide.cols, at.units - col));
+          panel.units += engine_.b_panel_units(at.window(), wide);
+        }
+      }
+    });
+  }
+
+ private:
+  const PanelEngine& engine_;
+  const BandLayout& band_;
+  Unit* panels_;
+};
+
+// By narrow panels of residual channels, because the hidden units that a panel sees are as many more
+// than a channel's as the panel is wide.
+class Contract {
+ public:
+  static int64_t workspace(const Context& context, const PanelEngine& engine,
+                           const BandLayout& band) {
+    const Cut cut(engine, band);
+    return cut.panels * cut.panel_units + context.threads * cut.turned;
+  }
+
+  Contract(const Context& context, const BandLayout& band, const float* stored, Scratch& scratch)
+      : engine_(PanelEngine::get(context.precision)),
+        band_(band),
+        cut_(engine_, band),
+        panels_(scratch.take<Unit>(cut_.panels * cut_.panel_units)) {
+    float* turned = scratch.take<float>(context.threads * cut_.turned);
+    parallel_for(context.threads, cut_.panels, [&](int64_t panel, int thread) {
+      pack(panel, stored, turned + thread * cut_.turned);
+    });
+  }
+
+  // Of rows of x (M, H).
+  template <class Put>
+  void multiply(ConstTensor x, const Rows& all, const Put& put) const {
+    const PanelEngine::Tile& narrow = engine_.narrow();
+    const int64_t width = narrow.cols, C = band_.residual();
+    each_row_block(engine_, x, all, [&](const Rows& rows) {
+      const PackedA a = {rows.packed, rows.block, rows.rows};
+      alignas(64) float sums[kMostRows * kMostCols];
+      for (int64_t panel = 0; panel < cut_.panels; ++panel) {
+        const Pattern::Span span = seen(panel);
+        engine_.multiply(narrow, a, engine_.units(span.begin), engine_.units(span.end),
+                         {panels_ + panel * cut_.panel_units, width, width}, sums, width, false);
+        put(sums, width, rows.row, rows.rows, panel * width, std::min(width, C - panel * width));
+      }
+    });
+  }
+
+ private:
+  struct Cut {
+    int64_t depth, panels, panel_units, turned;
+    Cut(const PanelEngine& engine, const BandLayout& band)
+        : depth(band.widest(engine.narrow().cols) + 2),
+          panels(ceil_div(band.residual(), engine.narrow().cols)),
+          panel_units(Scratch::round(engine.b_panel_units(depth, engine.narrow()))),
+          turned(Scratch::round(depth * engine.narrow().cols)) {}
+  };
+
+  // The hidden units that a panel's channels see; begins on an even one.
+  Pattern::Span seen(int64_t panel) const {
+    const int64_t channel = panel * engine_.narrow().cols;
+    const Pattern::Span span = band_.hidden_of(
+        channel, std::min(band_.residual(), channel + engine_.narrow().cols));
+    const int64_t begin = std::min(span.begin, span.end) / 2 * 2;
+    return {begin, std::max(begin, span.end)};
+  }
+
+  void pack(int64_t panel, const float* stored, float* turned) const {  // [hidden unit][channel]
+    const int64_t width = engine_.narrow().cols, channel = panel * width;
+    const int64_t cols = std::min(width, band_.residual() - channel);
+    const Pattern::Span span = seen(panel);
+    std::fill_n(turned, span.size() * width, 0.0f);
+    for (const BandTile& tile : band_.tiles()) {
       const int64_t first = std::max(channel, tile.begin);
       const int64_t last = std::min(channel + cols, tile.end);
       const int64_t unit = std::max(tile.hidden, span.begin);
@@ -108,112 +150,124 @@ void contract(const Context& context, const BandLayout& band, const float* store
       if (first >= last || unit >= stop) continue;
       transpose(stored + tile.offset + (first - tile.begin) * kBandTile + unit - tile.hidden,
                 kBandTile, last - first, stop - unit,
-                mine + (unit - span.begin) * width + first - channel, width);
+                turned + (unit - span.begin) * width + first - channel, width);
     }
-    engine.pack_b(mine, width, span.size(), cols, narrow, b + panel * cut.panel_units);
-  });
-  each_row_block(context, engine, x, scratch.take<Unit>(0),
-                 [&](int64_t first, int64_t rows, const Unit* packed, int64_t a_block) {
-                   for (int64_t panel = 0; panel < cut.panels; ++panel) {
-                     const int64_t channel = panel * width, cols = std::min(width, C - channel);
-                     const Pattern::Span span = panel_span(band, channel, width);
-                     engine.multiply(
-                         narrow, {packed, a_block, rows}, engine.units(span.begin),
-                         engine.units(span.end), {b + panel * cut.panel_units, width, cols},
-                         out.data() + first * C + channel, C, false,
-                         [&](int64_t row, int64_t n) { finish(first + row, n, channel, cols); });
-                   }
-                 });
-}
-
-constexpr int64_t kItemTiles = 4;  // of a work item, whose rows of u are then longer pieces
-
-struct GradientCut {
-  int64_t chunks, chunk_units, lines;
-  GradientCut(const PanelEngine& engine, int64_t M, const BandLayout& band)
-      : chunks(ceil_div(M, kChunkRows)),
-        chunk_units(engine.a_units(band.residual(), kChunkRows)),
-        lines(0) {
-    for (const BandTile& tile : band.tiles()) {
-      lines = std::max(lines, tile.window());
-    }
+    engine_.pack_b(turned, width, span.size(), cols, engine_.narrow(),
+                   panels_ + panel * cut_.panel_units);
   }
-  int64_t sums() const { return lines * kBandTile; }  // floats of a tile
-  int64_t thread_floats(const PanelEngine& engine) const {
-    return Scratch::round(engine.b_units(kChunkRows, kItemTiles * kBandTile, engine.wide())) +
-           Scratch::round(kItemTiles * sums());
-  }
+
+  const PanelEngine& engine_;
+  const BandLayout& band_;
+  Cut cut_;
+  Unit* panels_;
 };
 
-int64_t gradient_workspace(const Context& context, const PanelEngine& engine, int64_t M,
-                           const BandLayout& band) {
-  const GradientCut cut(engine, M, band);
-  return Scratch::round(cut.chunks * cut.chunk_units) +
-         Scratch::round(cut.chunks * band.residual()) + context.threads * cut.thread_floats(engine);
-}
-
 // dT of both weights, and db, the sums of dy: `residual` (M, C) and `hidden` (M, H) are x and dy of
-// FC1, dy and x of FC2. A work item is a few tiles.
-void gradient(const Context& context, const BandLayout& band, ConstTensor residual,
-              ConstTensor hidden, float* stored, float* db) {
-  const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t M = residual.dim(0), C = band.residual(), H = band.hidden();
-  const GradientCut cut(engine, M, band);
-  Scratch scratch(context, gradient_workspace(context, engine, M, band));
-  Unit* r = scratch.take<Unit>(cut.chunks * cut.chunk_units);
-  float* chunk_sums = scratch.take<float>(cut.chunks * C);
-  float* own = scratch.take<float>(context.threads * cut.thread_floats(engine));
-  float* residual_db = band.hidden_is_rows() ? nullptr : db;
-  float* hidden_db = band.hidden_is_rows() ? db : nullptr;
-  parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
-    const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
-    const float* from = residual.data() + row * C;
-    engine.pack_a_transposed(from, C, C, rows, r + chunk * cut.chunk_units, engine.a_block(C));
-    if (!residual_db) return;
-    std::fill_n(chunk_sums + chunk * C, C, 0.0f);
-    add_column_sums(from, rows, C, chunk_sums + chunk * C);
-  });
-  if (residual_db) add_column_sums(chunk_sums, cut.chunks, C, residual_db);
+// FC1, dy and x of FC2. Each part of the rows has its sums; finish() adds them up in order.
+class Gradient {
+ public:
+  static int64_t workspace(const Context& context, const PanelEngine& engine,
+                           const BandLayout& band) {
+    const Cut cut(engine, band);
+    return kParts * cut.part_floats + context.threads * cut.thread_units;
+  }
 
-  const PanelEngine::Tile& wide = engine.wide();
-  const auto& tiles = band.tiles();
-  const auto count = static_cast<int64_t>(tiles.size());
-  parallel_for(context.threads, ceil_div(count, kItemTiles), [&](int64_t item, int thread) {
-    const BandTile* first = &tiles[static_cast<size_t>(item * kItemTiles)];
-    const BandTile* last = tiles.data() + std::min(count, (item + 1) * kItemTiles);
-    const int64_t units = last[-1].hidden + last[-1].units - first->hidden;
-    auto* u = reinterpret_cast<Unit*>(own + thread * cut.thread_floats(engine));
-    auto* sums = reinterpret_cast<float*>(
-        u + Scratch::round(engine.b_units(kChunkRows, kItemTiles * kBandTile, wide)));
-    for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
-      const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
-      engine.pack_b(hidden.data() + row * H + first->hidden, H, rows, units, wide, u,
-                    hidden_db ? hidden_db + first->hidden : nullptr);
-      for (const BandTile* tile = first; tile < last; ++tile) {
-        if (tile->window() == 0) continue;
-        for (int64_t col = 0; col < tile->units; col += wide.cols) {
-          const int64_t panel = (tile->hidden - first->hidden + col) / wide.cols;
-          engine.multiply(wide,
-                          {r + chunk * cut.chunk_units + tile->begin * kBlockUnits,
-                           engine.a_block(C), tile->window()},
-                          0, engine.units(rows),
-                          {u + panel * engine.b_panel_units(rows, wide), wide.cols,
-                           std::min(wide.cols, tile->units - col)},
-                          sums + (tile - first) * cut.sums() + col, kBandTile, chunk > 0);
+  Gradient(const Context& context, const BandLayout& band, ConstTensor residual, ConstTensor hidden,
+           Scratch& scratch)
+      : engine_(PanelEngine::get(context.precision)),
+        band_(band),
+        residual_(residual),
+        hidden_(hidden),
+        cut_(engine_, band),
+        parts_(scratch.take<float>(kParts * cut_.part_floats)),
+        packed_(scratch.take<Unit>(context.threads * cut_.thread_units)) {}
+
+  // Adds at most kBandChunk rows to a part, the first of its rows first. With hidden_packed, they
+  // are what rows.packed holds of `hidden`.
+  void add(const Rows& rows, bool hidden_packed, int64_t part, bool first, int thread) const {
+    Unit* turned = packed_ + thread * cut_.thread_units;
+    float* sums = parts_ + part * cut_.part_floats;
+    float* db = sums + cut_.db;
+    const int64_t C = band_.residual(), H = band_.hidden();
+    if (first) std::fill_n(db, band_.hidden_is_rows() ? H : C, 0.0f);
+    const float* residual = residual_.data() + rows.row * C;
+    engine_.pack_a_transposed(residual, C, C, rows.rows, turned, engine_.a_block(C));
+    for (int64_t row = 0; !band_.hidden_is_rows() && row < rows.rows; ++row) {
+      add_row(db, residual + row * C, C);
+    }
+    const PanelEngine::Tile& wide = engine_.wide();
+    const auto& tiles = band_.tiles();
+    for (size_t begin = 0; begin < tiles.size(); begin += kGroup) {
+      const size_t end = std::min(tiles.size(), begin + kGroup);
+      const int64_t hidden = tiles[begin].hidden;
+      const int64_t units = tiles[end - 1].hidden + tiles[end - 1].units - hidden;
+      PanelB panel = {rows.packed + hidden / kBlockUnits * rows.block, kBlockUnits, wide.cols};
+      if (!hidden_packed) {
+        panel = {turned + cut_.turned_units, wide.cols, wide.cols};
+        engine_.pack_b(hidden_.data() + rows.row * H + hidden, H, rows.rows, units, wide,
+                       turned + cut_.turned_units, band_.hidden_is_rows() ? db + hidden : nullptr);
+      }
+      for (size_t t = begin; t < end; ++t) {
+        const BandTile& tile = tiles[t];
+        if (hidden_packed && band_.hidden_is_rows()) {
+          add_panel_sums(reinterpret_cast<const float*>(panel.units), rows.rows, tile.units,
+                         db + tile.hidden);
         }
+        for (int64_t col = 0; col < kBandTile; col += wide.cols) {
+          PanelB at = panel;
+          at.units += hidden_packed ? col : col / wide.cols * engine_.b_panel_units(rows.rows, wide);
+          if (col >= tile.units) break;
+          engine_.multiply(
+              wide, {turned + tile.begin * kBlockUnits, engine_.a_block(C), tile.window()}, 0,
+              engine_.units(rows.rows), at, sums + tile.offset + col, kBandTile, !first);
+        }
+        panel.units += hidden_packed
+                           ? rows.block
+                           : kBandTile / wide.cols * engine_.b_panel_units(rows.rows, wide);
       }
     }
-    for (const BandTile* tile = first; tile < last; ++tile) {
-      for (int64_t channel = tile->begin; channel < tile->end; ++channel) {
-        const Pattern::Span span = band.kept(*tile, channel);
-        const int64_t at = (channel - tile->begin) * kBandTile;
-        const float* from = sums + (tile - first) * cut.sums() + at;
-        float* to = stored + tile->offset + at;
-        for (int64_t unit = span.begin; unit < span.end; ++unit) to[unit] += from[unit];
+  }
+
+  // stored and db += the sums of all parts; of stored, where the band keeps them.
+  void finish(const Context& context, int64_t parts, float* stored, Tensor db) const {
+    const auto count = static_cast<int64_t>(band_.tiles().size());
+    parallel_for(context.threads, count, [&](int64_t t, int) {
+      const BandTile& tile = band_.tiles()[static_cast<size_t>(t)];
+      const int64_t n = tile.window() * kBandTile;
+      float* total = parts_ + tile.offset;
+      for (int64_t part = 1; part < parts; ++part) add_row(total, total + part * cut_.part_floats, n);
+      for (int64_t channel = tile.begin; channel < tile.end; ++channel) {
+        const Pattern::Span span = band_.kept(tile, channel);
+        const int64_t at = (channel - tile.begin) * kBandTile + span.begin;
+        add_row(stored + tile.offset + at, total + at, span.size());
       }
+    });
+    for (int64_t part = 0; db && part < parts; ++part) {
+      add_row(db.data(), parts_ + part * cut_.part_floats + cut_.db, db.numel());
     }
-  });
-}
+  }
+
+ private:
+  static constexpr size_t kGroup = 4;  // tiles: longer pieces of rows of `hidden`
+
+  struct Cut {
+    int64_t db, part_floats;  // of sums and db
+    int64_t turned_units, thread_units;
+    Cut(const PanelEngine& engine, const BandLayout& band)
+        : db(Scratch::round(band.floats())),
+          part_floats(db + Scratch::round(std::max(band.hidden(), band.residual()))),
+          turned_units(Scratch::round(engine.a_units(band.residual(), kBandChunk))),
+          thread_units(turned_units + Scratch::round(engine.b_units(kBandChunk, kGroup * kBandTile,
+                                                                    engine.wide()))) {}
+  };
+
+  const PanelEngine& engine_;
+  const BandLayout& band_;
+  ConstTensor residual_, hidden_;
+  Cut cut_;
+  float* parts_;
+  Unit* packed_;
+};
 
 // The first `units` lanes of a tile's two vectors, 0 beyond.
 PYLLMC_INLINE void load_units(const float* from, int64_t units, f32x16 out[2]) {
@@ -248,44 +302,77 @@ PYLLMC_SIMD void few_rows(const LinearForward& a, const BandLayout& band) {
       if (tile.units > kLanes) store_part(y + kLanes, hidden[1], tile.units - kLanes);
     }
   }
-  finish_tile(a, 0, M, 0, a.y.dim(1));
+  finish(a, a.y.data(), a.y.dim(1), 0, M, 0, a.y.dim(1));
+}
+
+// Of `most` packed rows of every thread.
+int64_t rows_units(const Context& context, const PanelEngine& engine, int64_t most, int64_t K) {
+  return context.threads * Scratch::round(engine.a_units(most, K));
+}
+
+template <class Product>
+void forward(const Context& context, const LinearForward& a) {
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), most = row_block(engine.units(K));
+  Scratch scratch(context, band_workspace(context, M, *a.band, false));
+  const Product product(context, *a.band, a.w.data(), scratch);
+  Unit* packed = scratch.take<Unit>(rows_units(context, engine, most, K));
+  parallel_for(context.threads, ceil_div(M, most), [&](int64_t item, int thread) {
+    const Rows rows = {item * most, std::min(most, M - item * most),
+                       packed + thread * Scratch::round(engine.a_units(most, K)),
+                       engine.a_block(most)};
+    product.multiply(a.x, rows, [&](auto... part) { finish(a, part...); });
+  });
+}
+
+// Chunk by chunk of rows: a product, for dx, and the gradient.
+template <class Product>
+void backward(const Context& context, const LinearBackward& a) {
+  const PanelEngine& engine = PanelEngine::get(context.precision);
+  const BandLayout& band = *a.band;
+  const bool up = band.hidden_is_rows();
+  const int64_t M = a.dy.dim(0), N = a.dy.dim(1), most = part_rows(M);
+  Scratch scratch(context, band_workspace(context, M, band, true));
+  const Product product(context, band, a.w.data(), scratch);
+  const Gradient gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, scratch);
+  Unit* packed = scratch.take<Unit>(rows_units(context, engine, kBandChunk, N));
+  // dy of FC1 is packed for the product; in fp32 the gradient reads that, not dy.
+  const bool packed_once = up && context.precision == Precision::fp32;
+  parallel_for(context.threads, ceil_div(M, most), [&](int64_t part, int thread) {
+    const int64_t begin = part * most, end = std::min(M, begin + most);
+    for (int64_t row = begin; row < end; row += kBandChunk) {
+      const Rows rows = {row, std::min(kBandChunk, end - row),
+                         packed + thread * Scratch::round(engine.a_units(kBandChunk, N)),
+                         engine.a_block(kBandChunk)};
+      product.multiply(a.dy, rows, [&](auto... sums) { finish(a, sums...); });
+      gradient.add(rows, packed_once, part, row == begin, thread);
+    }
+  });
+  gradient.finish(context, ceil_div(M, most), a.dw.data(), a.db);
 }
 
 }  // namespace
 
 void band_forward(const Context& context, const LinearForward& a) {
-  const BandLayout& band = *a.band;
-  if (a.x.dim(0) <= kFewRows) return few_rows(a, band);
-  const auto finish = [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
-    finish_tile(a, row, rows, col, cols);
-  };
-  if (band.hidden_is_rows()) {
-    expand(context, band, a.w.data(), a.x, a.y, finish);
-  } else {
-    contract(context, band, a.w.data(), a.x, a.y, finish);
-  }
+  if (a.x.dim(0) <= kFewRows) return few_rows(a, *a.band);
+  a.band->hidden_is_rows() ? forward<Expand>(context, a) : forward<Contract>(context, a);
 }
 
 void band_backward(const Context& context, const LinearBackward& a) {
-  const BandLayout& band = *a.band;
-  const bool up = band.hidden_is_rows();
-  gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, a.dw.data(),
-           a.db ? a.db.data() : nullptr);
-  const auto finish = [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
-    finish_tile(a, row, rows, col, cols);
-  };
-  if (up) {
-    contract(context, band, a.w.data(), a.dy, a.dx, finish);
-  } else {
-    expand(context, band, a.w.data(), a.dy, a.dx, finish);
-  }
+  a.band->hidden_is_rows() ? backward<Contract>(context, a) : backward<Expand>(context, a);
 }
 
-int64_t band_workspace(const Context& context, int64_t M, const BandLayout& band, bool gradients) {
+int64_t band_workspace(const Context& context, int64_t, const BandLayout& band, bool gradients) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t products =
-      std::max(expand_workspace(context, engine, band), contract_workspace(context, engine, band));
-  return gradients ? std::max(products, gradient_workspace(context, engine, M, band)) : products;
+  const int64_t product = std::max(Expand::workspace(context, engine, band),
+                                   Contract::workspace(context, engine, band));
+  const int64_t H = band.hidden(), C = band.residual();
+  if (gradients) {
+    return product + Gradient::workspace(context, engine, band) +
+           rows_units(context, engine, kBandChunk, std::max(H, C));
+  }
+  return product + std::max(rows_units(context, engine, row_block(engine.units(C)), C),
+                            rows_units(context, engine, row_block(engine.units(H)), H));
 }
 
 }  // namespace pyllmc

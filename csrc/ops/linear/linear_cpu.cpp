@@ -102,24 +102,24 @@ PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int6
   }
 }
 
-// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `finish(row, rows, col,
-// cols)` sees every tile when its sums are complete.
-template <class Finish>
+// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `put(sums, ld, row, rows, col,
+// cols)` makes them a part of out.
+template <class Put>
 void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a, const Unit* b,
-                   Tensor out, Unit* scratch, const Finish& finish) {
-  const int64_t M = a.dim(0), K = a.dim(1), N = out.dim(1), units = engine.units(K);
+                   int64_t N, Unit* scratch, const Put& put) {
+  const int64_t M = a.dim(0), K = a.dim(1), units = engine.units(K);
   const PanelEngine::Tile& tile = engine.wide();
   const int64_t block = row_block(units), a_block = engine.a_block(block);
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
     const int64_t first = item * block, rows = std::min(block, M - first);
     Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
     engine.pack_a(a.data() + first * K, K, rows, K, packed, a_block);
+    alignas(64) float sums[kMostRows * kMostCols];
     for (int64_t col = 0; col < N; col += tile.cols) {
-      const int64_t cols = std::min(tile.cols, N - col);
       const Unit* panel = b + col / tile.cols * engine.b_panel_units(K, tile);
-      engine.multiply(tile, {packed, a_block, rows}, 0, units, {panel, tile.cols, cols},
-                      out.data() + first * N + col, N, false,
-                      [&](int64_t row, int64_t n) { finish(first + row, n, col, cols); });
+      engine.multiply(tile, {packed, a_block, rows}, 0, units, {panel, tile.cols, tile.cols}, sums,
+                      tile.cols, false);
+      put(sums, tile.cols, first, rows, col, std::min(tile.cols, N - col));
     }
   });
 }
@@ -166,7 +166,7 @@ void forward(const Context& context, const LinearForward& a) {
     parallel_for(context.threads, ceil_div(N, outputs), [&](int64_t block, int) {
       const int64_t begin = block * outputs, end = std::min(N, begin + outputs);
       a.w_bf16 ? dot_products_bf16(a, begin, end) : dot_products(a, begin, end);
-      finish_tile(a, 0, M, begin, end - begin);
+      finish(a, a.y.data() + begin, N, 0, M, begin, end - begin);
     });
     return;
   }
@@ -179,10 +179,8 @@ void forward(const Context& context, const LinearForward& a) {
     engine.pack_b_transposed(a.w.data() + n * K, K, K, std::min(tile.cols, N - n), tile,
                              b + panel * engine.b_panel_units(K, tile));
   });
-  multiply_rows(context, engine, a.x, b, a.y, scratch.take<Unit>(0),
-                [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
-                  finish_tile(a, row, rows, col, cols);
-                });
+  multiply_rows(context, engine, a.x, b, N, scratch.take<Unit>(0),
+                [&](auto... part) { finish(a, part...); });
 }
 
 void backward_input(const Context& context, const LinearBackward& a) {
@@ -196,10 +194,8 @@ void backward_input(const Context& context, const LinearBackward& a) {
     engine.pack_b(a.w.data() + k, K, N, std::min(tile.cols, K - k), tile,
                   b + panel * engine.b_panel_units(N, tile));
   });
-  multiply_rows(context, engine, a.dy, b, a.dx, scratch.take<Unit>(0),
-                [&](int64_t row, int64_t rows, int64_t col, int64_t cols) {
-                  finish_tile(a, row, rows, col, cols);
-                });
+  multiply_rows(context, engine, a.dy, b, K, scratch.take<Unit>(0),
+                [&](auto... part) { finish(a, part...); });
 }
 
 // dw^T (K, outputs) = x^T dy. A work item owns a block of outputs: their rows of dw and their part

@@ -14,7 +14,10 @@ constexpr int64_t kFewRows = 4;      // up to this many rows are dot products, n
 constexpr int64_t kChunkRows = 256;  // rows of x and dy that dw sums at once
 
 // Rows of x or dy whose packed panels stay in a core's second-level cache.
-inline int64_t row_block(int64_t units) { return units <= 512 ? 192 : units <= 1024 ? 96 : 48; }
+constexpr int64_t kMostRows = 192, kMostCols = 32;  // of a block, of its tiles
+inline int64_t row_block(int64_t units) {
+  return units <= 512 ? kMostRows : units <= 1024 ? 96 : 48;
+}
 
 // Takes pieces from the context's scratch, each on its own cache lines.
 class Scratch {
@@ -33,14 +36,16 @@ class Scratch {
   float* at_;
 };
 
-// Bias, residual and GELU on a tile of y.
-void finish_tile(const LinearForward& a, int64_t row_begin, int64_t rows, int64_t col,
-                 int64_t cols);
-// dx *= gelu'(activation) on a tile of dx; nothing without an activation.
-void finish_tile(const LinearBackward& a, int64_t row_begin, int64_t rows, int64_t col,
-                 int64_t cols);
-// sums (N) += those of rows (rows, N).
-void add_column_sums(const float* values, int64_t rows, int64_t N, float* sums);
+// y = sums + bias + residual and its GELU, for the rows and columns of y from (row, col) on; sums
+// (rows, cols) have the leading dimension ld and may be y's own memory.
+void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row, int64_t rows,
+            int64_t col, int64_t cols);
+// dx = sums, times gelu'(activation) where there is one.
+void finish(const LinearBackward& a, const float* sums, int64_t ld, int64_t row, int64_t rows,
+            int64_t col, int64_t cols);
+// sums (n) += those of the first n columns of a panel (rows, 32).
+void add_panel_sums(const float* panel, int64_t rows, int64_t n, float* sums);
+// out (n) += values.
 void add_row(float* out, const float* values, int64_t n);
 
 // The same ops on a weight that stores its band only (args.band is set).
