@@ -33,6 +33,7 @@ void each_row_block(const PanelEngine& engine, ConstTensor x, const Rows& rows, 
     engine.pack_a(x.data() + piece.row * K, K, piece.rows, K, piece.packed, piece.block);
     body(piece);
   }
+  stream_fence();
 }
 
 // put(sums, ld, row, rows, col, cols) takes a part of a product.
@@ -64,10 +65,12 @@ class Expand {
       for (const BandTile& at : band_.tiles()) {
         PanelB panel = {panels_ + at.offset, wide.cols, wide.cols};
         for (int64_t col = 0; col < at.units; col += wide.cols) {
+          const int64_t cols = std::min(wide.cols, at.units - col);
           engine_.multiply(wide, a, engine_.units(at.begin), engine_.units(at.end), panel, sums,
-                           wide.cols, false);
-          put(sums, wide.cols, rows.row, rows.rows, at.hidden + col,
-              std::min(wide.cols, at.units - col));
+                           wide.cols, false, [&](int64_t row, int64_t n) {
+                             put(sums + row * wide.cols, wide.cols, rows.row + row, n,
+                                 at.hidden + col, cols);
+                           });
           panel.units += engine_.b_panel_units(at.window(), wide);
         }
       }
@@ -111,9 +114,12 @@ class Contract {
       alignas(64) float sums[kMostRows * kMostCols];
       for (int64_t panel = 0; panel < cut_.panels; ++panel) {
         const Pattern::Span span = seen(panel);
+        const int64_t cols = std::min(width, C - panel * width);
         engine_.multiply(narrow, a, engine_.units(span.begin), engine_.units(span.end),
-                         {panels_ + panel * cut_.panel_units, width, width}, sums, width, false);
-        put(sums, width, rows.row, rows.rows, panel * width, std::min(width, C - panel * width));
+                         {panels_ + panel * cut_.panel_units, width, width}, sums, width, false,
+                         [&](int64_t row, int64_t n) {
+                           put(sums + row * width, width, rows.row + row, n, panel * width, cols);
+                         });
       }
     });
   }

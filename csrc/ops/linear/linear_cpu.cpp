@@ -117,10 +117,13 @@ void multiply_rows(const Context& context, const PanelEngine& engine, ConstTenso
     alignas(64) float sums[kMostRows * kMostCols];
     for (int64_t col = 0; col < N; col += tile.cols) {
       const Unit* panel = b + col / tile.cols * engine.b_panel_units(K, tile);
+      const int64_t cols = std::min(tile.cols, N - col);
       engine.multiply(tile, {packed, a_block, rows}, 0, units, {panel, tile.cols, tile.cols}, sums,
-                      tile.cols, false);
-      put(sums, tile.cols, first, rows, col, std::min(tile.cols, N - col));
+                      tile.cols, false, [&](int64_t row, int64_t n) {
+                        put(sums + row * tile.cols, tile.cols, first + row, n, col, cols);
+                      });
     }
+    stream_fence();
   });
 }
 
@@ -167,6 +170,7 @@ void forward(const Context& context, const LinearForward& a) {
       const int64_t begin = block * outputs, end = std::min(N, begin + outputs);
       a.w_bf16 ? dot_products_bf16(a, begin, end) : dot_products(a, begin, end);
       finish(a, a.y.data() + begin, N, 0, M, begin, end - begin);
+      stream_fence();
     });
     return;
   }

@@ -39,7 +39,6 @@ PYLLMC_SIMD void finish(const LinearForward& a, const float* sums, int64_t ld, i
       if (a.gelu) put(a.gelu.data() + at, gelu16(value), n, stream);
     }
   }
-  if (stream) stream_fence();
 }
 
 PYLLMC_SIMD void finish(const LinearBackward& a, const float* sums, int64_t ld, int64_t row,
@@ -54,7 +53,6 @@ PYLLMC_SIMD void finish(const LinearBackward& a, const float* sums, int64_t ld, 
       put(a.dx.data() + at, value, n, stream);
     }
   }
-  if (stream) stream_fence();
 }
 
 PYLLMC_SIMD void add_panel_sums(const float* panel, int64_t rows, int64_t n, float* sums) {

@@ -37,7 +37,8 @@ class Scratch {
 };
 
 // y = sums + bias + residual and its GELU, for the rows and columns of y from (row, col) on; sums
-// (rows, cols) have the leading dimension ld and may be y's own memory.
+// (rows, cols) have the leading dimension ld and may be y's own memory. A work item that has
+// finished its parts ends with stream_fence().
 void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row, int64_t rows,
             int64_t col, int64_t cols);
 // dx = sums, times gelu'(activation) where there is one.
