@@ -11,13 +11,20 @@ constexpr int64_t kTurnedRows = 16;  // rows of dw that are turned from dw^T at 
 // Outputs whose rows of dw one work item sums.
 int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
 
+// Weights are asked for this many bytes ahead, in the order of memory.
+constexpr int64_t kAhead = 16 << 10;
+
 // sums[i] = x . w[i] for four rows of w, `ld` apart.
 PYLLMC_INLINE void four_dots(const float* w, int64_t ld, const float* x, int64_t K, float sums[4]) {
   const int64_t unrolled = K / (2 * kLanes) * (2 * kLanes), whole = K / kLanes * kLanes;
+  const float* ahead = w + kAhead / sizeof(float);
   f32x16 even[4] = {}, odd[4] = {};
   for (int64_t k = 0; k < unrolled; k += 2 * kLanes) {
     const f32x16 first = load16(x + k), second = load16(x + k + kLanes);
-    for (int i = 0; i < 4; ++i) {
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i, ahead += 2 * kLanes) {
+      __builtin_prefetch(ahead);
+      __builtin_prefetch(ahead + kLanes);
       even[i] += load16(w + i * ld + k) * first;
       odd[i] += load16(w + i * ld + k + kLanes) * second;
     }
@@ -38,17 +45,21 @@ PYLLMC_INLINE void four_dots(const float* w, int64_t ld, const float* x, int64_t
 PYLLMC_INLINE void four_dots_bf16(const uint16_t* w, int64_t ld, const float* even,
                                   const float* odd, int64_t K, float sums[4]) {
   const int64_t whole = K / (2 * kLanes) * (2 * kLanes);
+  const uint16_t* ahead = w + kAhead / sizeof(uint16_t);
   f32x16 low_sum[4] = {}, high_sum[4] = {};
   const auto add = [&](int64_t k, int64_t bytes) PYLLMC_INLINE_LAMBDA {
-    for (int i = 0; i < 4; ++i) {
+    const f32x16 x_low = load16(even + k / 2), x_high = load16(odd + k / 2);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i, ahead += 2 * kLanes) {
+      __builtin_prefetch(ahead);
       i32x16 words{};
       std::memcpy(&words, w + i * ld + k, static_cast<size_t>(bytes));
       const i32x16 low_bits = words << 16, high_bits = words & static_cast<int32_t>(0xffff0000u);
       f32x16 low, high;
       std::memcpy(&low, &low_bits, sizeof low);
       std::memcpy(&high, &high_bits, sizeof high);
-      low_sum[i] += low * load16(even + k / 2);
-      high_sum[i] += high * load16(odd + k / 2);
+      low_sum[i] += low * x_low;
+      high_sum[i] += high * x_high;
     }
   };
   for (int64_t k = 0; k < whole; k += 2 * kLanes) add(k, sizeof(i32x16));
