@@ -261,7 +261,7 @@ bool has_avx512() {
 }
 
 PYLLMC_AVX512 void transpose_16_rows(const float* source, int64_t ld, int64_t cols, float* out,
-                                  int64_t out_ld) {
+                                     int64_t out_ld) {
   constexpr i32x16 low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
   constexpr i32x16 high = {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31};
   constexpr i32x16 even = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};

@@ -99,8 +99,8 @@ PYLLMC_INLINE float max16(f32x16 v) {
 PYLLMC_INLINE f32x16 max16(f32x16 a, f32x16 b) { return a > b ? a : b; }
 
 // e^x to 2 units in the last place for x in [-86.9, 88.7]; 0 below, infinity above, NaN kept.
-// x = n ln 2 + r with |r| <= ln 2 / 2; e^x = 2 e^r 2^(n - 1), so that n = 128 fits one exponent. The
-// polynomial is 2 e^r to a relative 3e-9, with the smallest largest error of its degree.
+// x = n ln 2 + r with |r| <= ln 2 / 2; e^x = 2 e^r 2^(n - 1), so that n = 128 fits one exponent.
+// The polynomial is 2 e^r to a relative 3e-9, with the smallest largest error of its degree.
 PYLLMC_INLINE f32x16 exp16(f32x16 x) {
   // There 2^(n - 1) has exponent 0, which is 0, and 2^128 overflows.
   const f32x16 low = broadcast(-87.33f), high = broadcast(89.0f);

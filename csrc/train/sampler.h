@@ -17,8 +17,10 @@ struct SamplingOptions {
 };
 
 // The token that a coin in [0, 1) picks from softmax(logits / temperature): the first whose
-// cumulative probability exceeds it, in the order of ids. Ties in top_k go to the lower id.
-int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin);
+// cumulative probability exceeds it, in the order of ids. Ties in top_k go to the lower id. Whoever
+// draws many tokens keeps the scratch.
+int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin,
+                     std::vector<float>* scratch = nullptr);
 
 // Reads the prompt (at least one token), then draws up to `count` tokens, as many as the model has
 // positions for; each is handed to `emit`. Token number i uses coin i of the seed's stream. Returns

@@ -281,11 +281,15 @@ PYLLMC_SIMD void decode_head(const float* q, const float* keys, const float* val
   softmax_row(scores, kBlockUnits, positions, positions, head_scale(hs));
   for (int64_t c = 0; c < hs; c += kLanes) {
     const int64_t n = hs - c < kLanes ? hs - c : kLanes;
-    f32x16 sum{};
-    for (int64_t s = 0; s < positions; ++s) {
-      const float* v = values + s * ld + c;
-      sum += scores[s] * (n == kLanes ? load16(v) : load_part(v, n, 0));
+    f32x16 sums[4] = {};  // of every fourth position
+    int64_t s = 0;
+    for (; n == kLanes && s + 4 <= positions; s += 4) {
+      for (int i = 0; i < 4; ++i) {
+        sums[i] += scores[s + i] * load16(values + (s + i) * ld + c);
+      }
     }
+    for (; s < positions; ++s) sums[0] += scores[s] * load_lanes(values + s * ld + c, n, 0);
+    const f32x16 sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
     store_part(out + c, sum, n);
   }
 }

@@ -83,8 +83,8 @@ class Expand {
   Unit* panels_;
 };
 
-// By narrow panels of residual channels, because the hidden units that a panel sees are as many more
-// than a channel's as the panel is wide.
+// By narrow panels of residual channels, because the hidden units that a panel sees are as many
+// more than a channel's as the panel is wide.
 class Contract {
  public:
   static int64_t workspace(const Context& context, const PanelEngine& engine,
@@ -137,8 +137,8 @@ class Contract {
   // The hidden units that a panel's channels see; begins on an even one.
   Pattern::Span seen(int64_t panel) const {
     const int64_t channel = panel * engine_.narrow().cols;
-    const Pattern::Span span = band_.hidden_of(
-        channel, std::min(band_.residual(), channel + engine_.narrow().cols));
+    const Pattern::Span span =
+        band_.hidden_of(channel, std::min(band_.residual(), channel + engine_.narrow().cols));
     const int64_t begin = std::min(span.begin, span.end) / 2 * 2;
     return {begin, std::max(begin, span.end)};
   }
@@ -221,7 +221,8 @@ class Gradient {
         }
         for (int64_t col = 0; col < kBandTile; col += wide.cols) {
           PanelB at = panel;
-          at.units += hidden_packed ? col : col / wide.cols * engine_.b_panel_units(rows.rows, wide);
+          at.units +=
+              hidden_packed ? col : col / wide.cols * engine_.b_panel_units(rows.rows, wide);
           if (col >= tile.units) break;
           engine_.multiply(
               wide, {turned + tile.begin * kBlockUnits, engine_.a_block(C), tile.window()}, 0,
@@ -241,7 +242,8 @@ class Gradient {
       const BandTile& tile = band_.tiles()[static_cast<size_t>(t)];
       const int64_t n = tile.window() * kBandTile;
       float* total = parts_ + tile.offset;
-      for (int64_t part = 1; part < parts; ++part) add_row(total, total + part * cut_.part_floats, n);
+      for (int64_t part = 1; part < parts; ++part)
+        add_row(total, total + part * cut_.part_floats, n);
       for (int64_t channel = tile.begin; channel < tile.end; ++channel) {
         const Pattern::Span span = band_.kept(tile, channel);
         const int64_t at = (channel - tile.begin) * kBandTile + span.begin;

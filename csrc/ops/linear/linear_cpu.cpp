@@ -113,8 +113,8 @@ PYLLMC_SIMD void dot_products_bf16(const LinearForward& a, int64_t n_begin, int6
   }
 }
 
-// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `put(sums, ld, row, rows, col,
-// cols)` makes them a part of out.
+// out (M, N) = a (M, K) b (K, N): rows are work items, `b` is packed. `put(sums, ld, row, rows,
+// col, cols)` makes them a part of out.
 template <class Put>
 void multiply_rows(const Context& context, const PanelEngine& engine, ConstTensor a, const Unit* b,
                    int64_t N, Unit* scratch, const Put& put) {
