@@ -9,6 +9,7 @@
 #include "apps/program.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/require.h"
 #include "core/threads.h"
 #include "formats/tokenizer.h"
 #include "models/gpt2_checkpoint.h"

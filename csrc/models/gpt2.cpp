@@ -197,6 +197,7 @@ int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mod
 }
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {
+  require_batch_shape(B, T);
   Arena counting;
   reserve(counting, context.activations(), B, T, mode);
   return {{"activations", counting.bytes()},
@@ -208,10 +209,7 @@ void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
     throw UsageError(
         message("sequence length T = ", T, " exceeds the model's maxT = ", config().max_seq_len));
   }
-  if (B < 1 || T < 1) {
-    throw UsageError(
-        message("a batch of ", B, " x ", T, " is not possible: both must be 1 or more"));
-  }
+  require_batch_shape(B, T);
   activations_.reset();
   workspace_.reset();
   Arena counting;
@@ -273,10 +271,12 @@ void Gpt2::backward(const Context& context, const Batch& batch) {
 
 // Of the batch's loss alone, after a forward pass.
 ClassifierArgs Gpt2::classifier_args(const Context& context, const Batch& batch, Loss* total) {
+  const Tokens targets = batch.get("targets");
+  require_shape("gpt2", "targets", targets, {B_, T_});
   const Tensor x = forward(context, batch);
   return {.x = x,
           .wte = wte_.value,
-          .targets = Tokens(batch.get("targets").data(), {B_ * T_}),
+          .targets = Tokens(targets.data(), {B_ * T_}),
           .vocab = config().vocab_size,
           .loss = total,
           .wte_bf16 = wte_.bf16};

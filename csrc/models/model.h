@@ -26,6 +26,9 @@ class Batch {
   std::vector<std::pair<std::string, Tokens>> tensors_;
 };
 
+// Throws UsageError for a batch that cannot be: B or T below 1, or more tokens than 32 bits count.
+void require_batch_shape(int64_t B, int64_t T);
+
 // What a model remembers of the positions it has read while decoding.
 class DecodeState {
  public:
@@ -51,7 +54,8 @@ class Model {
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_seq_len() const = 0;
 
-  // Bytes of activations and workspace for batches of (B, T). To be asked before prepare().
+  // Bytes of activations and workspace for batches of (B, T). To be asked before prepare(). Both
+  // throw UsageError for a shape that cannot be.
   virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) = 0;
   // Allocates them and completes `context` with its workspace.
   virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;

@@ -13,7 +13,7 @@ class BatchFeed {
   BatchFeed(Device device, int64_t B, int64_t T, int64_t vocab, int64_t entries, int64_t slots);
 
   // Copies a batch of the host into an entry, with the order of its tokens. What was sent from the
-  // entry before must have arrived.
+  // entry before must have arrived. Throws UsageError for a batch of another shape.
   void fill(int64_t entry, const Batch& batch);
   // Enqueues an entry's copy to a slot.
   void send(const Context& context, int64_t entry, int64_t slot) const;

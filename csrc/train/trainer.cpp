@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/require.h"
+
 namespace pyllmc {
 namespace {
 
@@ -13,6 +15,14 @@ int64_t targets_of(const Batch& batch) {
   int64_t count = 0;
   for (int64_t i = 0; i < targets.numel(); ++i) count += targets.data()[i] >= 0;
   return count;
+}
+
+// The options, if they can work with any model and data.
+const TrainerOptions& checked(const TrainerOptions& options) {
+  require_between("accumulate", options.accumulate, 1, INT32_MAX);
+  require_threads(options.threads);
+  require_precision(options.device, options.precision);
+  return options;
 }
 
 }  // namespace
@@ -29,7 +39,7 @@ void Trainer::choose_storage(Model& model, const TrainerOptions& options) {
 
 std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions& options) {
   Context context;
-  context.device = options.device;
+  context.device = checked(options).device;
   context.threads = options.threads;
   context.precision = options.precision;
   const ParameterTable& table = model.parameters();
@@ -74,15 +84,11 @@ void Trainer::check_memory(Model& model, const TrainerOptions& options, int64_t 
 Trainer::Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
                  const std::string& train_data)
     : model_(std::move(model)),
-      options_(options),
+      options_(checked(options)),
       stream_(options.device),
       data_(train_data, options.batch_size, options.sequence_length, model_->vocab_size(),
             options.data_seed),
       optimizer_(model_->parameters(), options.adamw) {
-  if (options.accumulate < 1) {
-    throw UsageError(message("accumulate = ", options.accumulate, " is not possible: 1 or more"));
-  }
-  require_precision(options.device, options.precision);
   context_.device = options.device;
   context_.stream = stream_.get();
   context_.threads = options.threads;

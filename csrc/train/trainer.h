@@ -64,7 +64,7 @@ class Trainer {
   static void check_memory(Model& model, const TrainerOptions& options, int64_t available);
 
   // The model's parameters are allocated on the options' device, with gradients, and hold the
-  // initial weights.
+  // initial weights. Throws UsageError for options that cannot work.
   Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
           const std::string& train_data);
 

@@ -148,8 +148,8 @@ def test_a_bad_gradient_changes_no_weight(name, files):
 def test_evaluation_is_the_cpus(files):
     ours, theirs = trainer_of(files, "cuda"), trainer_of(files, "cpu")
     for batches in (1, 20, 3):  # more than are under way at once
-        found = ours.evaluate(files.data, batches, SHAPE.B, SHAPE.T)
-        expected = theirs.evaluate(files.data, batches, SHAPE.B, SHAPE.T)
+        found = ours.evaluate(files.data, batches)
+        expected = theirs.evaluate(files.data, batches)
         assert found[1] == expected[1]
         assert found[0] == pytest.approx(expected[0], rel=1e-6)
         ours.step()

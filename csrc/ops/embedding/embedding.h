@@ -2,7 +2,8 @@
 //
 // B batch, T positions, C channels, V rows of the table that ids may name, maxT positions.
 // Backward adds to dwte (V', C) and dwpe (maxT, C); the order over (b, t) is fixed.
-// The caller has checked that 0 <= token < V (the data loader refuses others).
+// The caller has checked that 0 <= token < V (the data loader refuses others), and on a GPU, where
+// t0 is not to be read, require_positions().
 #pragma once
 
 #include "core/context.h"
@@ -30,6 +31,9 @@ struct EmbeddingKernels {
   void (*backward)(const Context&, const EmbeddingBackward&);
 };
 extern const EmbeddingKernels embedding_cpu;
+
+// Throws UsageError when positions [first, first + T) are not all among `positions`.
+void require_positions(int64_t first, int64_t T, int64_t positions);
 
 void embedding_forward(const Context& context, const EmbeddingForward& args);
 void embedding_backward(const Context& context, const EmbeddingBackward& args);
