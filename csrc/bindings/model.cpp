@@ -120,13 +120,14 @@ class PyModel {
     require_tokens(inputs, 0, model_->vocab_size());
     require_tokens(targets, INT32_MIN, model_->vocab_size());
     if (B != B_ || T != T_) {
+      B_ = T_ = 0;  // for as long as memory may turn out not to suffice
       model_->prepare(context_, B, T, gradients_ ? Mode::train : Mode::evaluate);
-      B_ = B;
-      T_ = T;
       if (context_.device != Device::cpu) {
         feed_.emplace(context_.device, B, T, model_->vocab_size(), 1, 1);
         memory_ = allocate(context_.device, sizeof(OnDevice), "a loss");
       }
+      B_ = B;
+      T_ = T;
     }
     Batch batch;
     batch.set("inputs", tokens_of(inputs));

@@ -210,6 +210,9 @@ void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
         message("sequence length T = ", T, " exceeds the model's maxT = ", config().max_seq_len));
   }
   require_batch_shape(B, T);
+  // Should memory not suffice, nothing is prepared: what was is freed first.
+  B_ = T_ = 0;
+  context.workspace = {};
   activations_.reset();
   workspace_.reset();
   Arena counting;

@@ -57,7 +57,7 @@ class Model {
   // Bytes of activations and workspace for batches of (B, T). To be asked before prepare(). Both
   // throw UsageError for a shape that cannot be.
   virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) = 0;
-  // Allocates them and completes `context` with its workspace.
+  // Allocates them in place of those of an earlier call and completes `context` with its workspace.
   virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;
 
   // Adds the loss of a batch of the prepared shape to *total, over targets >= 0. Only enqueued on
