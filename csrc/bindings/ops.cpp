@@ -144,7 +144,8 @@ py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, in
   require_tokens(tokens, 0, vocab);
   FloatArray dwte = zeros({vocab, dx.shape(2)}), dwpe = zeros({positions, dx.shape(2)});
   IntArray order(tokens.size());
-  order_by_token(tokens.data(), tokens.size(), vocab, order.mutable_data());
+  std::vector<int32_t> places(static_cast<size_t>(vocab) + 1);
+  order_by_token(tokens.data(), tokens.size(), places, order.mutable_data());
   OpCall call(threads, device);
   embedding_backward(call, {.tokens = call.in(tokens),
                             .dx = call.in(dx),

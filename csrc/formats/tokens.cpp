@@ -81,7 +81,8 @@ TokenShards TokenShards::open(const std::string& pattern) {
   TokenShards shards;
   shards.pattern_ = pattern;
   for (const std::string& path : matching_files(pattern)) {
-    const FileReader file(path);
+    const auto shared = std::make_shared<const std::string>(path);
+    const FileReader file(shared);
     int32_t header[kHeaderWords];
     read_header(file, kKind, kMagic, header);
     if (header[1] != kVersion) {
@@ -98,7 +99,7 @@ TokenShards TokenShards::open(const std::string& pattern) {
                                 " tokens asks for ", bytes,
                                 "; the file is not complete, prepare the data again"));
     }
-    shards.shards_.push_back({path, file.identity(), header[2]});
+    shards.shards_.push_back({shared, file.identity(), header[2]});
   }
   return shards;
 }
@@ -119,7 +120,7 @@ int64_t TokenShards::total_tokens() const {
 FileReader TokenShards::reopen(const Shard& shard) const {
   FileReader file(shard.path);
   if (file.identity() != shard.identity) {
-    throw FormatError(message(shard.path, " was changed or replaced while in use (", file.size(),
+    throw FormatError(message(*shard.path, " was changed or replaced while in use (", file.size(),
                               " bytes now, ", shard.identity.size,
                               " when it was opened); start again with the new file"));
   }
@@ -129,7 +130,7 @@ FileReader TokenShards::reopen(const Shard& shard) const {
 void TokenShards::read(int64_t shard, int64_t offset, int64_t count, uint16_t* out) const {
   const Shard& s = at(shard);
   if (offset < 0 || count < 0 || offset > s.tokens || count > s.tokens - offset) {
-    throw UsageError(message("tokens ", offset, " to ", offset, " + ", count, " of ", s.path,
+    throw UsageError(message("tokens ", offset, " to ", offset, " + ", count, " of ", *s.path,
                              " were asked for, it has ", s.tokens));
   }
   reopen(s).read(kHeaderBytes + offset * kTokenBytes, out,
@@ -160,7 +161,7 @@ void TokenShards::check_range(int64_t vocab_size) const {
 uint64_t TokenShards::fingerprint() const {
   Fnv1a hash;
   for (const Shard& shard : shards_) {
-    const std::string name = std::filesystem::path(shard.path).filename().string();
+    const std::string name = std::filesystem::path(*shard.path).filename().string();
     hash.add(name.c_str(), name.size() + 1);
     const int64_t size = shard.identity.size;
     hash.add(&size, sizeof size);

@@ -13,24 +13,23 @@ void require_batch_shape(int64_t B, int64_t T) {
   }
 }
 
-void Batch::set(const std::string& name, Tokens tokens) {
-  for (auto& [key, value] : tensors_) {
-    if (key == name) {
-      value = tokens;
-      return;
-    }
+void Batch::set(std::string_view name, Tokens tokens) {
+  for (Named& tensor : tensors_) {
+    if (tensor.name != name && !tensor.name.empty()) continue;
+    tensor = {name, tokens};
+    return;
   }
-  tensors_.emplace_back(name, tokens);
+  throw UsageError(message("the batch has ", tensors_.size(), " tensors already, no '", name, "'"));
 }
 
-Tokens Batch::find(const std::string& name) const {
-  for (const auto& [key, value] : tensors_) {
-    if (key == name) return value;
+Tokens Batch::find(std::string_view name) const {
+  for (const Named& tensor : tensors_) {
+    if (tensor.name == name) return tensor.tokens;
   }
   return {};
 }
 
-Tokens Batch::get(const std::string& name) const {
+Tokens Batch::get(std::string_view name) const {
   if (const Tokens tokens = find(name)) return tokens;
   throw UsageError(message("the batch has no tensor called '", name, "'"));
 }

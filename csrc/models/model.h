@@ -1,9 +1,10 @@
 // What the trainer and the programs know of a model.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "core/context.h"
@@ -16,14 +17,19 @@ namespace pyllmc {
 // "targets" (B, T), and on a GPU, for gradients, "order" (EmbeddingBackward).
 class Batch {
  public:
-  void set(const std::string& name, Tokens tokens);
+  // The name outlives the batch: a literal. Throws UsageError beyond the fourth.
+  void set(std::string_view name, Tokens tokens);
   // Throws UsageError when the batch has no such tensor.
-  Tokens get(const std::string& name) const;
+  Tokens get(std::string_view name) const;
   // The same; null when the batch has none.
-  Tokens find(const std::string& name) const;
+  Tokens find(std::string_view name) const;
 
  private:
-  std::vector<std::pair<std::string, Tokens>> tensors_;
+  struct Named {
+    std::string_view name;
+    Tokens tokens;
+  };
+  std::array<Named, 4> tensors_{};  // an unused one has no name
 };
 
 // Throws UsageError for a batch that cannot be: B or T below 1, or more tokens than 32 bits count.

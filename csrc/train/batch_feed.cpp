@@ -30,7 +30,7 @@ BatchFeed::BatchFeed(Device device, int64_t B, int64_t T, int64_t vocab, int64_t
                      int64_t slots)
     : B_(B),
       T_(T),
-      vocab_(vocab),
+      places_(static_cast<size_t>(vocab) + 1),
       host_(allocate_host(device, bytes_of(entries, B, T), "batches")),
       device_(allocate(device, bytes_of(slots, B, T), "batches")) {}
 
@@ -42,7 +42,7 @@ void BatchFeed::fill(int64_t entry, const Batch& batch) {
   int32_t* inputs = at(host_, entry * kParts * n);
   std::copy_n(from.data(), n, inputs);
   std::copy_n(targets.data(), n, inputs + n);
-  order_by_token(inputs, n, vocab_, inputs + 2 * n);
+  order_by_token(inputs, n, places_, inputs + 2 * n);
 }
 
 void BatchFeed::send(const Context& context, int64_t entry, int64_t slot) const {

@@ -2,6 +2,8 @@
 // waiting, and the places in the device's memory where a graph of kernels expects them.
 #pragma once
 
+#include <vector>
+
 #include "core/device.h"
 #include "models/model.h"
 
@@ -21,7 +23,8 @@ class BatchFeed {
   Batch batch(int64_t slot) const;
 
  private:
-  int64_t B_, T_, vocab_;
+  int64_t B_, T_;
+  std::vector<int32_t> places_;  // scratch of fill()
   Memory host_, device_;
 };
 

@@ -10,13 +10,6 @@ namespace {
 
 constexpr int64_t kEvaluationEntries = 8;  // batches under way to a GPU at once
 
-int64_t targets_of(const Batch& batch) {
-  const Tokens targets = batch.get("targets");
-  int64_t count = 0;
-  for (int64_t i = 0; i < targets.numel(); ++i) count += targets.data()[i] >= 0;
-  return count;
-}
-
 // The options, if they can work with any model and data.
 const TrainerOptions& checked(const TrainerOptions& options) {
   require_between("accumulate", options.accumulate, 1, INT32_MAX);
@@ -129,25 +122,13 @@ int64_t Trainer::batch_number(int64_t step, int64_t micro_step) const {
   return (step * options_.accumulate + micro_step) * communicator_.size + communicator_.rank;
 }
 
-// The mean is over all targets of the update, so they are counted first; a batch is cheap to read.
-int64_t Trainer::count_targets(int64_t step) {
-  int64_t targets = 0;
-  for (int64_t i = 0; i < options_.accumulate; ++i) {
-    targets += targets_of(data_.shuffled(batch_number(step, i)));
-  }
-  return targets;
-}
-
 // Reads the batches of a step into the host's entries, of which neighbouring steps use different
 // ones: the next step's are read while a GPU computes.
 void Trainer::stage(int64_t step) {
   if (staged_step_ == step) return;
   staged_step_ = -1;
-  staged_targets_ = 0;
   for (int64_t i = 0; i < options_.accumulate; ++i) {
-    const Batch batch = data_.shuffled(batch_number(step, i));
-    staged_targets_ += targets_of(batch);
-    feed_->fill(step % 2 * options_.accumulate + i, batch);
+    feed_->fill(step % 2 * options_.accumulate + i, data_.shuffled(batch_number(step, i)));
   }
   staged_step_ = step;
 }
@@ -166,10 +147,10 @@ void Trainer::run_update(StepState* state) {
 StepResult Trainer::step() {
   model_->parameters().refresh(context_);
   if (feed_) stage(state_.step);
-  const int64_t targets = feed_ ? staged_targets_ : count_targets(state_.step);
+  // The mean is over all targets of the update, of which a token file leaves none out.
   state_ = {.step = state_.step,
             .learning_rate = static_cast<float>(options_.schedule.at(state_.step)),
-            .loss_scale = targets ? 1.0f / static_cast<float>(targets) : 0.0f};
+            .loss_scale = 1.0f / static_cast<float>(tokens_per_step())};
   optimizer_.correct_bias(state_);
   if (feed_) {
     auto* host = &reinterpret_cast<OnDevice*>(host_memory_.get())->state;

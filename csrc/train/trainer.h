@@ -109,7 +109,6 @@ class Trainer {
 
   void prepare();
   int64_t batch_number(int64_t step, int64_t micro_step) const;
-  int64_t count_targets(int64_t step);
   void stage(int64_t step);
   void run_update(StepState* state);
   void require_finite_weights() const;
@@ -128,7 +127,7 @@ class Trainer {
   // On a GPU only: the batches of an update and of an evaluation on their way there, what a step
   // writes there and its copy on the host, and the recordings.
   std::optional<BatchFeed> feed_, evaluation_feed_;
-  int64_t staged_step_ = -1, staged_targets_ = 0;
+  int64_t staged_step_ = -1;
   Memory device_memory_, host_memory_;
   Graph step_graph_, evaluation_graph_;
 };

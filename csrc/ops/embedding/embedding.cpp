@@ -1,7 +1,7 @@
 #include "ops/embedding/embedding.h"
 
+#include <algorithm>
 #include <numeric>
-#include <vector>
 
 namespace pyllmc {
 
@@ -29,12 +29,12 @@ void embedding_backward(const Context& context, const EmbeddingBackward& args) {
   dispatch(context, embedding_cpu, "embedding", &EmbeddingKernels::backward, args);
 }
 
-void order_by_token(const int32_t* tokens, int64_t n, int64_t vocab, int32_t* order) {
-  std::vector<int32_t> next(static_cast<size_t>(vocab) + 1);  // where the next of a token goes
-  for (int64_t i = 0; i < n; ++i) ++next[static_cast<size_t>(tokens[i]) + 1];
-  std::partial_sum(next.begin(), next.end(), next.begin());
-  for (int64_t i = 0; i < n; ++i) {
-    order[next[static_cast<size_t>(tokens[i])]++] = static_cast<int32_t>(i);
+void order_by_token(const int32_t* tokens, int64_t n, std::span<int32_t> places, int32_t* order) {
+  std::ranges::fill(places, 0);
+  for (int64_t i = 0; i < n; ++i) ++places[static_cast<size_t>(tokens[i]) + 1];
+  std::partial_sum(places.begin(), places.end(), places.begin());
+  for (int64_t i = 0; i < n; ++i) {  // places: where the next of a token goes
+    order[places[static_cast<size_t>(tokens[i])]++] = static_cast<int32_t>(i);
   }
 }
 

@@ -6,6 +6,8 @@
 // t0 is not to be read, require_positions().
 #pragma once
 
+#include <span>
+
 #include "core/context.h"
 
 namespace pyllmc {
@@ -37,7 +39,8 @@ void require_positions(int64_t first, int64_t T, int64_t positions);
 
 void embedding_forward(const Context& context, const EmbeddingForward& args);
 void embedding_backward(const Context& context, const EmbeddingBackward& args);
-// Writes EmbeddingBackward::order for n tokens of [0, vocab), all in the host's memory.
-void order_by_token(const int32_t* tokens, int64_t n, int64_t vocab, int32_t* order);
+// Writes EmbeddingBackward::order for n tokens of [0, vocab), all in the host's memory. `places` is
+// scratch of vocab + 1.
+void order_by_token(const int32_t* tokens, int64_t n, std::span<int32_t> places, int32_t* order);
 
 }  // namespace pyllmc
