@@ -64,6 +64,7 @@ void ParameterTable::store_bands() {
   values_.reset();
   gradients_.reset();
   bf16_.reset();
+  for (Parameter& p : entries_) p.bf16 = {};  // not every copy is made again
   allocate(gradients, device_);
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& p = entries_[i];
