@@ -156,6 +156,12 @@ void ParameterTable::copy_to_bf16(const Context& context) {
 }
 
 void ParameterTable::refresh(const Context& context) {
+  if (shared_ && device_ != Device::cpu) {
+    // Other libraries write on the null stream, which ours do not wait for.
+    Context others;
+    others.device = device_;
+    synchronize(others);
+  }
   if (bf16_ && (stale_ || shared_)) copy_to_bf16(context);
 }
 

@@ -100,7 +100,8 @@ class ParameterTable {
   // Makes bf16 copies: on a GPU of everything, as its products read them; on the CPU of every
   // matrix stored whole, for decoding (half the bytes a token reads).
   void copy_to_bf16(const Context& context);
-  // Makes them again where they exist and write() or a view of the values may have changed these.
+  // To be called before values are read: waits for what others write through views, on a GPU's null
+  // stream, and makes the copies again where they exist and the values may have changed.
   void refresh(const Context& context);
   // Values may change behind the table's back from now on: a view of them was given away.
   void share() { shared_ = true; }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from types import SimpleNamespace
@@ -203,6 +204,13 @@ def test_a_run_that_does_not_fit_says_what_would(files):
         trainer_of(files, "cuda", batch_size=2**25)
 
 
+def test_batches_that_cannot_be_page_locked_are_refused(files):
+    with pytest.raises(
+        UsageError, match=r"cannot allocate 1.\d TiB of page-locked memory for batches: .* free"
+    ):
+        trainer_of(files, "cuda", accumulate=2**31 - 1)
+
+
 def test_only_a_gpu_has_tf32(files):
     with pytest.raises(UsageError, match="tf32 is of GPUs only"):
         trainer_of(files, "cpu", "tf32")
@@ -270,6 +278,31 @@ def test_cupy_sees_and_changes_the_weights(files):
     del trainer
     gc.collect()
     assert float(view[3].sum()) == 2 * SHAPE.C
+
+
+def zero_later(parameter: Any, library: str) -> None:
+    """Lets another library set the weights to 0, on the null stream and not at once."""
+    if os.environ.get("PYLLMC_GPU_TESTS") == "1":
+        cupy = pytest.importorskip("cupy")
+        slow = cupy.ones((8192, 8192), cupy.float32)
+        for _ in range(50):
+            slow = 0 * (slow @ slow)
+        parameter.packed()[...] = slow[0, 0]
+        return
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    managed = address(parameter.shared().__dlpack__(), b"dltensor")
+    data = ctypes.c_void_p.from_address(managed)  # the structure's first member
+    fill = ctypes.CDLL(library).emulation_fill_later
+    fill(data, ctypes.c_float(0), ctypes.c_size_t(parameter.dense().size))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_waits_for_what_others_write(precision, files, cuda_environment):
+    trainer = trainer_of(files, "cuda", precision)
+    trainer.step()
+    zero_later(parameters(trainer)["wte"], cuda_environment["PYLLMC_CUDA_LIBRARY"])
+    assert trainer.step()["loss"] == pytest.approx(np.log(SHAPE.V), rel=1e-6)
 
 
 @pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") == "1", reason="a GPU's memory has CuPy")
