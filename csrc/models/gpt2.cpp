@@ -151,7 +151,7 @@ Gpt2::Kept Gpt2::fc2_kept() const {
 
 void Gpt2::scale_initial_weights() {
   for (Parameter& p : table_.entries()) {
-    if (p.count() == 0 || p.pattern.is_dense()) continue;
+    if (p.pattern.is_dense()) continue;
     const auto factor = static_cast<float>(1 / std::sqrt(p.pattern.density()));
     std::vector<float> values(static_cast<size_t>(p.numel()));
     table_.read(p, p.value.data(), values.data());

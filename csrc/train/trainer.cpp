@@ -45,9 +45,8 @@ std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions
        model.plan(context, options.batch_size, options.sequence_length, Mode::train)) {
     needs.push_back(std::move(need));
   }
-  const bool changes = std::ranges::any_of(table.entries(), [](const Parameter& p) {
-    return p.count() != 0 && !p.band && BandLayout::pays(p.pattern);
-  });
+  const bool changes = std::ranges::any_of(
+      table.entries(), [](const Parameter& p) { return !p.band && BandLayout::pays(p.pattern); });
   if (changes && options.execution == Execution::band && !options.mask_init) {
     // After the first update the weights are there twice, until they are packed into bands. What is
     // allocated then takes its memory when it is written to, and by that time more has been freed.
