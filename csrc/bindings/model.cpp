@@ -54,7 +54,7 @@ class PyModel {
   // Logits (n, V) after each of n tokens, by decoding with a cache.
   FloatArray logits(const IntArray& tokens) {
     const Tokens ids = tokens_of(tokens);
-    Context context = decoding_context();
+    Context context = context_.decoding();
     const auto state = model_->start_decoding(context, ids.numel());
     FloatArray out = zeros({ids.numel(), model_->vocab_size()});
     for (int64_t i = 0; i < ids.numel(); ++i) {
@@ -66,7 +66,7 @@ class PyModel {
   std::vector<int32_t> generate(const std::vector<int32_t>& prompt, int64_t count,
                                 double temperature, int64_t top_k, uint64_t seed) {
     std::vector<int32_t> tokens;
-    pyllmc::generate(*model_, decoding_context(), prompt, count,
+    pyllmc::generate(*model_, context_.decoding(), prompt, count,
                      {.temperature = temperature, .top_k = top_k, .seed = seed},
                      [&](int32_t token) { tokens.push_back(token); });
     return tokens;
@@ -80,13 +80,6 @@ class PyModel {
     Loss loss;
     float scale;
   };
-
-  Context decoding_context() const {
-    Context context = context_;
-    context.workspace = {};
-    if (context.device == Device::cpu) context.precision = Precision::fp32;
-    return context;
-  }
 
   // The loss, with gradients where there is a scale for them.
   Loss measure(const IntArray& inputs, const IntArray& targets, const float* scale) {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/random.h"
 #include "formats/crc32.h"
 
 namespace pyllmc {
@@ -35,15 +36,6 @@ std::vector<std::string> matching_files(const std::string& pattern) {
   std::ranges::sort(files);
   return files;
 }
-
-struct Fnv1a {
-  uint64_t hash = 0xcbf29ce484222325u;
-
-  void add(const void* data, size_t bytes) {
-    const auto* p = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < bytes; ++i) hash = (hash ^ p[i]) * 0x100000001b3u;
-  }
-};
 
 // CRC-32 of a whole file. Loaders, the log and every training state ask for it: what was read once
 // is remembered for as long as the file is the same.
@@ -159,16 +151,19 @@ void TokenShards::check_range(int64_t vocab_size) const {
 }
 
 uint64_t TokenShards::fingerprint() const {
-  Fnv1a hash;
+  uint64_t hash = fnv1a("");
+  const auto add = [&](const void* data, size_t bytes) {
+    hash = fnv1a({static_cast<const char*>(data), bytes}, hash);
+  };
   for (const Shard& shard : shards_) {
     const std::string name = std::filesystem::path(*shard.path).filename().string();
-    hash.add(name.c_str(), name.size() + 1);
+    add(name.c_str(), name.size() + 1);
     const int64_t size = shard.identity.size;
-    hash.add(&size, sizeof size);
+    add(&size, sizeof size);
     const uint32_t crc = content_crc(reopen(shard));
-    hash.add(&crc, sizeof crc);
+    add(&crc, sizeof crc);
   }
-  return hash.hash;
+  return hash;
 }
 
 }  // namespace pyllmc

@@ -110,13 +110,6 @@ int64_t Trainer::tokens_per_step() const {
   return options_.batch_size * options_.sequence_length * options_.accumulate;
 }
 
-Context Trainer::decoding_context() const {
-  Context context = context_;
-  context.workspace = {};
-  if (context.device == Device::cpu) context.precision = Precision::fp32;
-  return context;
-}
-
 int64_t Trainer::batch_number(int64_t step, int64_t micro_step) const {
   return (step * options_.accumulate + micro_step) * communicator_.size + communicator_.rank;
 }

@@ -95,8 +95,7 @@ class Trainer {
   Model& model() { return *model_; }
   const TrainerOptions& options() const { return options_; }
   const AdamW& optimizer() const { return optimizer_; }
-  // What generate() runs in: on the CPU decoding reads fp32 weights whatever the precision.
-  Context decoding_context() const;
+  const Context& context() const { return context_; }
   const DataLoader& data() const { return data_; }
   int64_t steps_done() const { return state_.step; }
   int64_t tokens_per_step() const;
