@@ -146,3 +146,4 @@ def test_ci_runs_the_tests_as_the_readme_does(repo_root: Path) -> None:
     script = (repo_root / ".ci" / "run").read_text()
     assert "make test ||" in script
     assert "make lint ||" in script
+    assert "make asan fuzz " in script

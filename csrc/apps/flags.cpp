@@ -50,12 +50,6 @@ size_t edit_distance(const std::string& a, const std::string& b) {
 
 }  // namespace
 
-void require_between(const char* flag, int64_t value, int64_t least, int64_t most) {
-  if (value >= least && value <= most) return;
-  throw UsageError(message(flag, " is ", value, ", it must be ", least,
-                           most == least + 1 ? " or " : " to ", most));
-}
-
 void Flags::group(const std::string& title) { next_group_ = title; }
 
 void Flags::add(Flag flag) {

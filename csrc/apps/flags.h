@@ -10,11 +10,6 @@
 
 namespace pyllmc {
 
-constexpr int64_t kMostThreads = 4096;
-
-// Throws UsageError, naming the flag, for a value outside [least, most].
-void require_between(const char* flag, int64_t value, int64_t least, int64_t most);
-
 class Flags {
  public:
   // `synopsis` and `examples` open the help, `epilogue` closes it.

@@ -9,6 +9,7 @@
 #include "apps/program.h"
 #include "core/device.h"
 #include "core/error.h"
+#include "core/require.h"
 #include "core/threads.h"
 #include "formats/tokenizer.h"
 #include "models/gpt2_checkpoint.h"
@@ -145,7 +146,7 @@ int generate(int argc, char** argv) {
   context.device = device;
   context.stream = stream.get();
   context.threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
-  if (device == pyllmc::Device::cuda) context.precision = precision;
+  context.precision = precision;
   if (precision == pyllmc::Precision::bf16) model->parameters().copy_to_bf16(context);
   const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
   std::fprintf(stderr, "model %s: %lld parameters, C = %lld, L = %lld, maxT = %lld, step %lld\n",
@@ -177,7 +178,7 @@ int generate(int argc, char** argv) {
   std::fflush(stdout);
   const auto begin = std::chrono::steady_clock::now();
   const int64_t drawn = pyllmc::generate(
-      *model, context, prompt, c.tokens,
+      *model, context.decoding(), prompt, c.tokens,
       {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
         const std::string text = pyllmc::printable(tokenizer.decode(token));
         std::fwrite(text.data(), 1, text.size(), stdout);

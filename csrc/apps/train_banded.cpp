@@ -7,6 +7,7 @@
 #include "apps/flags.h"
 #include "apps/program.h"
 #include "core/error.h"
+#include "core/require.h"
 #include "formats/fault.h"
 #include "train/log_writer.h"
 #include "train/session.h"
@@ -103,7 +104,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("g", "sample-length", &s.sample_length, "tokens of a sample; 0 = none");
   flags.group("Seeds and machine");
   flags.action("", "seed", "both seeds below", "", [&s](int64_t value) {
-    pyllmc::require_between("--seed", value, 0, UINT32_MAX);
+    pyllmc::require_seed("--seed", value);
     s.init_seed = value;
     s.data_seed = value;
   });

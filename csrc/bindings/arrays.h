@@ -37,6 +37,14 @@ inline Tokens tokens_of(const IntArray& array) {
   return view_of<const int32_t>(array, array.data());
 }
 
+// Throws UsageError for an id outside [least, vocab).
+inline void require_tokens(const IntArray& tokens, int32_t least, int64_t vocab) {
+  for (const int32_t* id = tokens.data(); id < tokens.data() + tokens.size(); ++id) {
+    if (*id >= least && *id < vocab) continue;
+    throw UsageError(message("token ", *id, " is not in the vocabulary of ", vocab));
+  }
+}
+
 // A new array, zeroed.
 inline FloatArray zeros(std::vector<pybind11::ssize_t> shape) {
   FloatArray array(shape);

@@ -11,6 +11,7 @@
 #include "bindings/bindings.h"
 #include "core/panels.h"
 #include "core/random.h"
+#include "core/require.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "ops/classifier/classifier.h"
@@ -71,7 +72,7 @@ class Buffer {
 };
 
 Context context_of(const std::string& precision, int threads) {
-  require_positive("threads", threads);
+  require_threads(threads);
   Context context;
   context.precision = precision_of(precision);
   require_precision(context.device, context.precision);
@@ -256,7 +257,7 @@ Loop loop_of(Precision precision) {
 }
 
 py::dict fma_peak(int threads, double seconds, const std::string& precision) {
-  require_positive("threads", threads);
+  require_threads(threads);
   const Loop loop = loop_of(precision_of(precision));
   double flops = 0;
   {
@@ -295,7 +296,7 @@ PYLLMC_SIMD float sum_of(const float* data, int64_t count) {
 
 // Each thread has its own part of the buffers, a whole number of cache lines.
 int64_t floats_per_thread(int threads, int64_t bytes) {
-  require_positive("threads", threads);
+  require_threads(threads);
   constexpr int64_t kStep = 8 * kLanes;
   const int64_t floats = bytes / static_cast<int64_t>(sizeof(float)) / threads / kStep * kStep;
   require_positive("floats a thread", floats);

@@ -4,13 +4,13 @@
 #include <pybind11/stl/filesystem.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bindings/bindings.h"
+#include "core/build.h"
 #include "core/error.h"
 #include "formats/checkpoint.h"
 #include "formats/tokenizer.h"
@@ -25,14 +25,7 @@ namespace {
 using Path = std::filesystem::path;
 using Float32Array = py::array_t<float, py::array::c_style | py::array::forcecast>;
 
-// The header's keys in Python and what they stand for.
-constexpr std::pair<const char*, int64_t Gpt2Config::*> kConfigKeys[] = {
-    {"max_seq_len", &Gpt2Config::max_seq_len},
-    {"vocab_size", &Gpt2Config::vocab_size},
-    {"num_layers", &Gpt2Config::num_layers},
-    {"num_heads", &Gpt2Config::num_heads},
-    {"channels", &Gpt2Config::channels},
-    {"padded_vocab_size", &Gpt2Config::padded_vocab_size}};
+// The header's other keys in Python and what they stand for.
 constexpr std::pair<const char*, int64_t CheckpointMeta::*> kMetaKeys[] = {
     {"step", &CheckpointMeta::step},
     {"fc1_bandwidth", &CheckpointMeta::fc1_bandwidth},
@@ -45,7 +38,7 @@ constexpr char kFp32[] = "fp32", kBf16[] = "bf16";
 
 py::dict header_dict(const CheckpointFile& file) {
   py::dict header;
-  for (const auto& [key, field] : kConfigKeys) header[key] = file.config().*field;
+  for (const auto& [key, field] : kGpt2Dimensions) header[key] = file.config().*field;
   for (const auto& [key, field] : kMetaKeys) header[key] = file.meta().*field;
   header[kHasMeta] = file.meta().has_meta;
   header[kPrecision] = file.precision() == Precision::bf16 ? kBf16 : kFp32;
@@ -101,7 +94,7 @@ void write_checkpoint_dicts(const Path& path, const py::dict& header, const py::
   Gpt2Config config;
   CheckpointMeta meta;
   size_t known = 0;
-  for (const auto& [key, field] : kConfigKeys) {
+  for (const auto& [key, field] : kGpt2Dimensions) {
     if (!header.contains(key)) {
       throw UsageError(message("the checkpoint header lacks ", key, ", expected all dimensions"));
     }
@@ -240,9 +233,7 @@ void bind_tokens(py::module_& m) {
               py::gil_scoped_release release;
               hash = shards.fingerprint();
             }
-            char text[17];
-            std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(hash));
-            return std::string(text);
+            return hex_text(hash);
           },
           "16 hexadecimal digits over each shard's file name, size and content; folders are not\n"
           "part of it. A file is read whole, once as long as it does not change.");

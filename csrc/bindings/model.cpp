@@ -5,6 +5,7 @@
 #include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
 #include "core/device.h"
+#include "core/require.h"
 #include "core/threads.h"
 #include "models/gpt2_checkpoint.h"
 #include "train/batch_feed.h"
@@ -53,7 +54,7 @@ class PyModel {
   // Logits (n, V) after each of n tokens, by decoding with a cache.
   FloatArray logits(const IntArray& tokens) {
     const Tokens ids = tokens_of(tokens);
-    Context context = decoding_context();
+    Context context = context_.decoding();
     const auto state = model_->start_decoding(context, ids.numel());
     FloatArray out = zeros({ids.numel(), model_->vocab_size()});
     for (int64_t i = 0; i < ids.numel(); ++i) {
@@ -65,7 +66,7 @@ class PyModel {
   std::vector<int32_t> generate(const std::vector<int32_t>& prompt, int64_t count,
                                 double temperature, int64_t top_k, uint64_t seed) {
     std::vector<int32_t> tokens;
-    pyllmc::generate(*model_, decoding_context(), prompt, count,
+    pyllmc::generate(*model_, context_.decoding(), prompt, count,
                      {.temperature = temperature, .top_k = top_k, .seed = seed},
                      [&](int32_t token) { tokens.push_back(token); });
     return tokens;
@@ -79,13 +80,6 @@ class PyModel {
     Loss loss;
     float scale;
   };
-
-  Context decoding_context() const {
-    Context context = context_;
-    context.workspace = {};
-    if (context.device == Device::cpu) context.precision = Precision::fp32;
-    return context;
-  }
 
   // The loss, with gradients where there is a scale for them.
   Loss measure(const IntArray& inputs, const IntArray& targets, const float* scale) {
@@ -116,29 +110,22 @@ class PyModel {
     if (inputs.ndim() != 2) throw UsageError("inputs must be (B, T)");
     const int64_t B = inputs.shape(0), T = inputs.shape(1);
     require_shape("model", "targets", tokens_of(targets), {B, T});
-    require_tokens(inputs, 0);
-    require_tokens(targets, INT32_MIN);
+    require_tokens(inputs, 0, model_->vocab_size());
+    require_tokens(targets, INT32_MIN, model_->vocab_size());
     if (B != B_ || T != T_) {
+      B_ = T_ = 0;  // for as long as memory may turn out not to suffice
       model_->prepare(context_, B, T, gradients_ ? Mode::train : Mode::evaluate);
-      B_ = B;
-      T_ = T;
       if (context_.device != Device::cpu) {
         feed_.emplace(context_.device, B, T, model_->vocab_size(), 1, 1);
         memory_ = allocate(context_.device, sizeof(OnDevice), "a loss");
       }
+      B_ = B;
+      T_ = T;
     }
     Batch batch;
     batch.set("inputs", tokens_of(inputs));
     batch.set("targets", tokens_of(targets));
     return batch;
-  }
-
-  void require_tokens(const IntArray& tokens, int32_t least) const {
-    for (const int32_t* id = tokens.data(); id < tokens.data() + tokens.size(); ++id) {
-      if (*id >= least && *id < model_->vocab_size()) continue;
-      throw UsageError(
-          message("token ", *id, " is not in the vocabulary of ", model_->vocab_size()));
-    }
   }
 
   std::unique_ptr<Gpt2> model_;
@@ -208,13 +195,11 @@ void bind_model(py::module_& m) {
       "init_checkpoint",
       [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
          int64_t vocab, const std::string& init, int64_t seed, int64_t hidden, int64_t mlp_rank) {
+        require_seed("seed", seed);
         Gpt2 model({.config = config_of(channels, layers, heads, context, vocab),
                     .hidden = hidden,
                     .mlp_rank = mlp_rank,
                     .init = init_rule(init)});
-        if (seed < 0 || seed > UINT32_MAX) {
-          throw UsageError(message("seed ", seed, " is not possible: 0 to ", UINT32_MAX));
-        }
         model.parameters().allocate(false);
         model.parameters().initialize(static_cast<uint64_t>(seed));
         model.save(path, {.init_seed = seed});
@@ -237,8 +222,9 @@ void bind_model(py::module_& m) {
   py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
       .def(py::init([](const std::string& path, bool gradients, int threads,
                        const std::optional<Bandwidths>& fc1, const std::optional<Bandwidths>& fc2,
-                       const std::optional<std::string>& pattern, std::optional<uint64_t> mask_seed,
+                       const std::optional<std::string>& pattern, std::optional<int64_t> mask_seed,
                        const std::string& precision, const std::string& device_name) {
+             require_threads(threads);
              const Device device = device_of(device_name);
              const Precision products = precision_of(precision);
              require_precision(device, products);
@@ -247,7 +233,10 @@ void bind_model(py::module_& m) {
              if (fc1) options.fc1_bandwidths = bandwidth_list(*fc1);
              if (fc2) options.fc2_bandwidths = bandwidth_list(*fc2);
              if (pattern) options.pattern = pattern_kind(*pattern);
-             if (mask_seed) options.mask_seed = *mask_seed;
+             if (mask_seed) {
+               require_seed("mask_seed", *mask_seed);
+               options.mask_seed = static_cast<uint64_t>(*mask_seed);
+             }
              const bool as_described = !fc1 && !fc2 && !pattern && !mask_seed;
              auto model = as_described ? model_of(file) : std::make_unique<Gpt2>(options);
              model->parameters().allocate(gradients, device);

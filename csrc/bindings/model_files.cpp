@@ -21,15 +21,9 @@ ModelFile open_model(const Path& path) {
 }
 
 py::dict header_dict(const ModelFile& file) {
-  const Gpt2Config& config = file.config();
   const ModelRecord& record = file.record();
   py::dict header;
-  header["max_seq_len"] = config.max_seq_len;
-  header["vocab_size"] = config.vocab_size;
-  header["num_layers"] = config.num_layers;
-  header["num_heads"] = config.num_heads;
-  header["channels"] = config.channels;
-  header["padded_vocab_size"] = config.padded_vocab_size;
+  for (const auto& [key, field] : kGpt2Dimensions) header[key] = file.config().*field;
   header["hidden"] = file.shape().hidden;
   header["mlp_rank"] = file.shape().mlp_rank;
   header["fc1_bandwidth"] = record.fc1_bandwidth;

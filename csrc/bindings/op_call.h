@@ -9,6 +9,7 @@
 #include "bindings/arrays.h"
 #include "core/bf16.h"
 #include "core/device.h"
+#include "core/require.h"
 
 namespace pyllmc {
 
@@ -21,6 +22,7 @@ inline void require_rank(const char* name, const pybind11::array& array, int ran
 struct OpCall : Context {
   OpCall(int thread_count, const std::string& device_name,
          const std::string& precision_name = "fp32") {
+    require_threads(thread_count);
     device = device_of(device_name);
     precision = precision_of(precision_name);
     require_precision(device, precision);

@@ -122,6 +122,10 @@ FloatArray embedding_forward_py(const IntArray& tokens, const FloatArray& wte,
                                 const FloatArray& wpe, int32_t first_position, int threads,
                                 const std::string& device) {
   require_rank("tokens", tokens, 2);
+  require_rank("wte", wte, 2);
+  require_rank("wpe", wpe, 2);
+  require_tokens(tokens, 0, wte.shape(0));
+  require_positions(first_position, tokens.shape(1), wpe.shape(0));
   FloatArray x = zeros({tokens.shape(0), tokens.shape(1), wte.shape(1)});
   OpCall call(threads, device);
   embedding_forward(call, {.tokens = call.in(tokens),
@@ -137,9 +141,11 @@ py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, in
                                 int64_t positions, int threads, const std::string& device) {
   require_rank("tokens", tokens, 2);
   require_rank("dx", dx, 3);
+  require_tokens(tokens, 0, vocab);
   FloatArray dwte = zeros({vocab, dx.shape(2)}), dwpe = zeros({positions, dx.shape(2)});
   IntArray order(tokens.size());
-  order_by_token(tokens.data(), tokens.size(), vocab, order.mutable_data());
+  std::vector<int32_t> places(static_cast<size_t>(vocab) + 1);
+  order_by_token(tokens.data(), tokens.size(), places, order.mutable_data());
   OpCall call(threads, device);
   embedding_backward(call, {.tokens = call.in(tokens),
                             .dx = call.in(dx),
@@ -155,6 +161,8 @@ py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArr
                         int threads, const std::string& device) {
   require_rank("x", x, 2);
   require_rank("wte", wte, 2);
+  require_between("vocab", vocab, 1, wte.shape(0));
+  require_tokens(targets, INT32_MIN, vocab);
   OpCall call(threads, device, precision);
   Loss loss;
   ClassifierArgs args = {

@@ -111,7 +111,7 @@ void bind_parameters(py::module_& m) {
                              [](const PyParameter& self) { return name_of(self.table->device()); })
       .def("packed", &packed,
            "The stored values, NumPy's on the CPU and CuPy's on a GPU; shares memory with the "
-           "model.")
+           "model. What is written to it on a GPU's default stream is waited for.")
       .def(
           "shared", [](const PyParameter& self) { return values_of(self); },
           "The same for any library that reads DLPack.")

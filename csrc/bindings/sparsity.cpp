@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "core/require.h"
 #include "sparsity/pattern.h"
 
 namespace py = pybind11;
@@ -11,6 +12,15 @@ HiddenAxis hidden_axis(const std::string& name) {
   if (name == "rows") return HiddenAxis::rows;
   if (name == "cols") return HiddenAxis::cols;
   throw UsageError(message("there is no hidden axis '", name, "': use 'rows' or 'cols'"));
+}
+
+void require_row(const Pattern& p, int64_t row) { require_between("row", row, 0, p.rows() - 1); }
+
+// [begin, end) among `count` rows or columns.
+Pattern::Span range(int64_t begin, int64_t end, int64_t count) {
+  require_between("the end of the range", end, 0, count);
+  require_between("the begin of the range", begin, 0, end);
+  return {begin, end};
 }
 
 }  // namespace
@@ -54,6 +64,7 @@ void bind_sparsity(py::module_& m) {
       .def(
           "spans",
           [](const Pattern& p, int64_t row) {
+            require_row(p, row);
             py::list spans;
             p.each_span(row,
                         [&](Pattern::Span s) { spans.append(py::make_tuple(s.begin, s.end)); });
@@ -63,6 +74,7 @@ void bind_sparsity(py::module_& m) {
       .def(
           "row_span",
           [](const Pattern& p, int64_t row) {
+            require_row(p, row);
             const Pattern::Span span = p.row_span(row);
             return py::make_tuple(span.begin, span.end);
           },
@@ -70,14 +82,14 @@ void bind_sparsity(py::module_& m) {
       .def(
           "inputs_of",
           [](const Pattern& p, int64_t begin, int64_t end) {
-            const Pattern::Span span = p.inputs_of({begin, end});
+            const Pattern::Span span = p.inputs_of(range(begin, end, p.rows()));
             return py::make_tuple(span.begin, span.end);
           },
           py::arg("row_begin"), py::arg("row_end"))
       .def(
           "outputs_of",
           [](const Pattern& p, int64_t begin, int64_t end) {
-            const Pattern::Span span = p.outputs_of({begin, end});
+            const Pattern::Span span = p.outputs_of(range(begin, end, p.cols()));
             return py::make_tuple(span.begin, span.end);
           },
           py::arg("col_begin"), py::arg("col_end"))

@@ -6,6 +6,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bandwidths.h"
 #include "bindings/bindings.h"
+#include "core/require.h"
 #include "models/gpt2_checkpoint.h"
 #include "train/gpt2_record.h"
 
@@ -17,16 +18,18 @@ namespace {
 std::unique_ptr<Trainer> make_trainer(
     const std::string& model_path, const std::string& train_data, int64_t batch_size,
     int64_t sequence_length, const Bandwidths& fc1_bandwidth, const Bandwidths& fc2_bandwidth,
-    const std::string& pattern, uint64_t mask_seed, bool scale_init, bool mask_init,
+    const std::string& pattern, int64_t mask_seed, bool scale_init, bool mask_init,
     double learning_rate, int64_t warmup, std::optional<double> min_lr, int64_t steps,
     double weight_decay, double grad_clip, int64_t accumulate, int64_t data_seed, int threads,
     const std::string& execution, const std::string& precision, const std::string& device) {
+  require_seed("data_seed", data_seed);
+  require_seed("mask_seed", mask_seed);
   const ModelFile file = ModelFile::open(model_path);
   Gpt2Options model_options = options_of(file);
   model_options.fc1_bandwidths = bandwidth_list(fc1_bandwidth);
   model_options.fc2_bandwidths = bandwidth_list(fc2_bandwidth);
   model_options.pattern = pattern_kind(pattern);
-  model_options.mask_seed = mask_seed;
+  model_options.mask_seed = static_cast<uint64_t>(mask_seed);
   auto model = std::make_unique<Gpt2>(model_options);
   const TrainerOptions options = {
       .batch_size = batch_size,
@@ -44,7 +47,6 @@ std::unique_ptr<Trainer> make_trainer(
       .threads = threads,
       .device = device_of(device),
       .model = gpt2_record(*model, scale_init ? kInverseSqrtDensity : "none")};
-  require_precision(options.device, options.precision);
   Trainer::choose_storage(*model, options);
   Trainer::check_memory(*model, options, available_memory(options.device));
   model->parameters().allocate(true, options.device);
@@ -87,6 +89,10 @@ void bind_trainer(py::module_& m) {
       "training_order",
       [](std::vector<int64_t> shard_chunks, uint32_t seed, int64_t count) {
         DataOrder order(std::move(shard_chunks), seed);
+        if (order.chunks_per_epoch() < 1) {
+          throw UsageError(message("an epoch of ", order.chunks_per_epoch(),
+                                   " chunks has no order: give shards of 1 or more"));
+        }
         py::list places;
         for (int64_t i = 0; i < count; ++i) {
           const ChunkPlace place = order.shuffled(i);
@@ -125,14 +131,15 @@ void bind_trainer(py::module_& m) {
           "One update; {step, loss, lr, grad_norm}. Raises DivergedError before a bad update.")
       .def(
           "evaluate",
-          [](Trainer& self, const std::string& data, int64_t max_batches, int64_t batch_size,
-             int64_t sequence_length) {
-            DataLoader loader(data, batch_size, sequence_length, self.model().vocab_size(), 0);
+          [](Trainer& self, const std::string& data, int64_t max_batches) {
+            const TrainerOptions& options = self.options();
+            DataLoader loader(data, options.batch_size, options.sequence_length,
+                              self.model().vocab_size(), 0);
             const Loss loss = self.evaluate(loader, max_batches);
             return py::make_tuple(loss.sum, loss.count);
           },
-          py::arg("data"), py::arg("max_batches"), py::arg("batch_size"),
-          py::arg("sequence_length"), "(sum, count) over the first batches of token files.")
+          py::arg("data"), py::arg("max_batches"),
+          "(sum, count) over the first batches of token files, of the trainer's batch size.")
       .def("save", &Trainer::save, py::arg("path"), py::arg("init_seed") = 1337)
       .def(
           "save_state",

@@ -20,6 +20,15 @@ struct Context {
     return device == Device::cuda && precision == Precision::bf16 ? DType::bf16 : DType::fp32;
   }
 
+  // What a model decodes in: it brings its own workspace, and on the CPU sums in fp32, from copies
+  // of the weights in bf16 where there are some.
+  Context decoding() const {
+    Context context = *this;
+    context.workspace = {};
+    if (device == Device::cpu) context.precision = Precision::fp32;
+    return context;
+  }
+
   // The scratch of one call. `floats` is what the op's *_workspace() function answered.
   float* scratch(const char* op, int64_t floats) const {
     if (workspace.numel() < floats || !workspace) {

@@ -36,7 +36,7 @@ std::string cuda_kernel_set();
 
 // Zeroed memory of the device. Throws UsageError with the size, its purpose and what is free.
 Memory allocate(Device device, int64_t bytes, const std::string& purpose);
-// Zeroed memory of the host, which a device reads and writes without waiting.
+// Zeroed memory of the host, which a device reads and writes without waiting. Throws likewise.
 Memory allocate_host(Device device, int64_t bytes, const std::string& purpose);
 // Bytes that this process may still take on the device.
 int64_t available_memory(Device device);

@@ -4,32 +4,14 @@
 #include <cstdio>
 
 #include "core/json_value.h"
+#include "core/utf8.h"
 
 namespace pyllmc {
-namespace {
-
-// Length of the UTF-8 sequence that starts at `at`, 0 when the bytes are not one (RFC 3629).
-size_t utf8_length(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return 1;
-  const size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || at + length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  const bool overlong = (first == 0xE0 && byte(1) < 0xA0) || (first == 0xF0 && byte(1) < 0x90);
-  const bool surrogate = first == 0xED && byte(1) >= 0xA0;
-  const bool too_large = first == 0xF4 && byte(1) >= 0x90;
-  return overlong || surrogate || too_large ? 0 : length;
-}
-
-}  // namespace
 
 std::string json_quoted(std::string_view text) {
   std::string out = "\"";
   for (size_t at = 0; at < text.size();) {
-    const size_t length = utf8_length(text, at);
+    const size_t length = utf8_char(text, at).bytes;
     const char c = text[at];
     if (length == 0) {
       out += "\xEF\xBF\xBD";

@@ -8,7 +8,7 @@
 
 namespace pyllmc {
 
-// 64-bit FNV-1a, the hash of a tensor's name (Fowler, Noll, Vo).
+// 64-bit FNV-1a (Fowler, Noll, Vo); `hash` is that of what stands before `text`.
 constexpr uint64_t fnv1a(std::string_view text, uint64_t hash = 0xcbf29ce484222325ull) {
   for (char c : text) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3ull;
   return hash;

@@ -27,6 +27,17 @@ void throw_write_error(const char* action, const std::string& path, int error) {
   throw WriteError(message("cannot ", action, " ", path, ": ", std::strerror(error), hint));
 }
 
+void write_all(int fd, const std::string& path, const void* data, size_t bytes) {
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t put = ::write(fd, from, bytes);
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) throw_write_error("write", path, errno);
+    from += put;
+    bytes -= static_cast<size_t>(put);
+  }
+}
+
 void sync_folder(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return;  // a folder that may be written but not listed cannot be synced
@@ -91,16 +102,7 @@ void AtomicFile::fail(const char* action, int error) const {
   throw_write_error(action, path_, error);
 }
 
-void AtomicFile::write(const void* data, size_t bytes) {
-  const char* from = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t put = ::write(fd_, from, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) fail("write", errno);
-    from += put;
-    bytes -= static_cast<size_t>(put);
-  }
-}
+void AtomicFile::write(const void* data, size_t bytes) { write_all(fd_, path_, data, bytes); }
 
 void AtomicFile::commit() {
   if (::fsync(fd_) != 0) fail("sync", errno);

@@ -10,6 +10,9 @@ namespace pyllmc {
 // WriteError "cannot <action> <path>: <the system's reason>; <what to do about it>".
 [[noreturn]] void throw_write_error(const char* action, const std::string& path, int error);
 
+// Writes all of `bytes` to a descriptor of the file `path`. Throws WriteError.
+void write_all(int fd, const std::string& path, const void* data, size_t bytes);
+
 // Makes the names in a folder durable. Throws WriteError.
 void sync_folder(const std::string& folder);
 

@@ -217,6 +217,25 @@ void CheckpointFile::read_tensor(std::string_view name, float* out, int64_t coun
   read_tensor(static_cast<int>(found - tensors_.begin()), out, count, first);
 }
 
+void write_tensors(const std::vector<CheckpointTensor>& tensors, int64_t layers,
+                   const TensorSource& source,
+                   const std::function<void(std::span<const float>)>& write) {
+  int index = 0;
+  for (const CheckpointTensor& tensor : tensors) {
+    const int64_t parts = tensor.per_layer ? layers : 1;
+    for (int64_t layer = 0; layer < parts; ++layer) {
+      const std::span<const float> values = source(index, layer);
+      if (static_cast<int64_t>(values.size()) != tensor.count / parts) {
+        throw UsageError(message("tensor ", tensor.name, " was given ", values.size(),
+                                 " elements for layer ", layer, ", expected ",
+                                 tensor.count / parts));
+      }
+      write(values);
+    }
+    ++index;
+  }
+}
+
 void write_checkpoint(const std::string& path, const Gpt2Config& config, const CheckpointMeta& meta,
                       const TensorSource& source, bool make_parents, Precision precision) {
   const std::vector<CheckpointTensor> tensors = checkpoint_layout(config, precision);
@@ -244,19 +263,8 @@ void write_checkpoint(const std::string& path, const Gpt2Config& config, const C
 
   AtomicFile file(path, make_parents);
   file.write(header, sizeof header);
-  for (int t = 0; t < kCheckpointTensors; ++t) {
-    const CheckpointTensor& tensor = tensors[static_cast<size_t>(t)];
-    const int64_t layers = tensor.per_layer ? config.num_layers : 1;
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      const std::span<const float> values = source(t, layer);
-      if (static_cast<int64_t>(values.size()) != tensor.count / layers) {
-        throw UsageError(message("tensor ", tensor.name, " was given ", values.size(),
-                                 " elements for layer ", layer, ", expected ",
-                                 tensor.count / layers));
-      }
-      write_values(file, values, precision);
-    }
-  }
+  write_tensors(tensors, config.num_layers, source,
+                [&](std::span<const float> values) { write_values(file, values, precision); });
   file.commit();
 }
 

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -28,6 +29,15 @@ struct Gpt2Config {
 
   bool operator==(const Gpt2Config&) const = default;
 };
+
+// What each dimension is called, in every file and table that names them.
+constexpr std::pair<const char*, int64_t Gpt2Config::*> kGpt2Dimensions[] = {
+    {"max_seq_len", &Gpt2Config::max_seq_len},
+    {"vocab_size", &Gpt2Config::vocab_size},
+    {"num_layers", &Gpt2Config::num_layers},
+    {"num_heads", &Gpt2Config::num_heads},
+    {"channels", &Gpt2Config::channels},
+    {"padded_vocab_size", &Gpt2Config::padded_vocab_size}};
 
 // What the run that wrote the file adds to it. Bandwidths are on the hidden axis, 0 = dense.
 struct CheckpointMeta {
@@ -90,6 +100,12 @@ class CheckpointFile {
 // 0 for wte, wpe, lnfw and lnfb. The span has count / L (or count) elements and needs to live
 // until the next call only, so one scratch buffer will do for weights that are stored otherwise.
 using TensorSource = std::function<std::span<const float>(int tensor, int64_t layer)>;
+
+// Hands every tensor to `write`, layer by layer, in the order of the file. Throws UsageError when a
+// span has not the size of the tensor's layer.
+void write_tensors(const std::vector<CheckpointTensor>& tensors, int64_t layers,
+                   const TensorSource& source,
+                   const std::function<void(std::span<const float>)>& write);
 
 // Writes a checkpoint atomically, holding nothing but the source's spans in memory. With
 // make_parents missing folders are made. Without has_meta only the step of meta is written, and the

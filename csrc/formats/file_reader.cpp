@@ -16,19 +16,23 @@ namespace pyllmc {
 static_assert(std::endian::native == std::endian::little, "the files are read without swapping");
 static_assert(sizeof(off_t) == 8, "shards over 2 GiB need 64-bit file offsets");
 
-FileReader::FileReader(const std::string& path) : path_(path) {
+FileReader::FileReader(const std::string& path)
+    : FileReader(std::make_shared<const std::string>(path)) {}
+
+FileReader::FileReader(std::shared_ptr<const std::string> path) : path_(std::move(path)) {
   // O_NONBLOCK: opening a pipe by mistake must not wait for its writer.
-  fd_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  fd_ = ::open(path_->c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) {
-    throw FormatError(message("cannot open ", path, ": ", std::strerror(errno)));
+    throw FormatError(message("cannot open ", *path_, ": ", std::strerror(errno)));
   }
   struct stat info{};
   const bool known = ::fstat(fd_, &info) == 0;
   if (!known || !S_ISREG(info.st_mode)) {
     const int error = errno;
     ::close(fd_);
-    if (!known) throw FormatError(message("cannot inspect ", path, ": ", std::strerror(error)));
-    throw FormatError(message(path, " is ", S_ISDIR(info.st_mode) ? "a folder" : "not a plain file",
+    if (!known) throw FormatError(message("cannot inspect ", *path_, ": ", std::strerror(error)));
+    throw FormatError(message(*path_, " is ",
+                              S_ISDIR(info.st_mode) ? "a folder" : "not a plain file",
                               ", expected a file; give the path of the file itself"));
   }
   identity_ = {.device = static_cast<uint64_t>(info.st_dev),
@@ -49,7 +53,7 @@ FileReader::~FileReader() {
 void FileReader::read(int64_t offset, void* out, size_t bytes) const {
   const int64_t wanted = static_cast<int64_t>(bytes);
   if (offset < 0 || wanted < 0 || offset > size() || wanted > size() - offset) {
-    throw FormatError(message(path_, " has ", size(), " bytes, expected ", bytes,
+    throw FormatError(message(*path_, " has ", size(), " bytes, expected ", bytes,
                               " more from byte ", offset, " on; the file is not complete"));
   }
   char* to = static_cast<char*>(out);
@@ -58,10 +62,10 @@ void FileReader::read(int64_t offset, void* out, size_t bytes) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       throw FormatError(
-          message("cannot read ", path_, " at byte ", offset, ": ", std::strerror(errno)));
+          message("cannot read ", *path_, " at byte ", offset, ": ", std::strerror(errno)));
     }
     if (got == 0) {
-      throw FormatError(message(path_, " ends at byte ", offset, ", it had ", size(),
+      throw FormatError(message(*path_, " ends at byte ", offset, ", it had ", size(),
                                 " bytes when it was opened; it was cut while in use"));
     }
     to += got;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace pyllmc {
@@ -22,10 +23,12 @@ class FileReader {
  public:
   // Throws FormatError when the file is missing, unreadable or not a regular file.
   explicit FileReader(const std::string& path);
+  // The same without a copy of the path, for a file that is opened again and again.
+  explicit FileReader(std::shared_ptr<const std::string> path);
   FileReader(FileReader&& other) noexcept;
   ~FileReader();
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return *path_; }
   // Bytes in the file when it was opened.
   int64_t size() const { return identity_.size; }
   const FileIdentity& identity() const { return identity_; }
@@ -35,7 +38,7 @@ class FileReader {
   void read(int64_t offset, void* out, size_t bytes) const;
 
  private:
-  std::string path_;
+  std::shared_ptr<const std::string> path_;
   FileIdentity identity_;
   int fd_ = -1;
 };

@@ -1,7 +1,6 @@
 #include "formats/gpt2_split.h"
 
-#include <cstdint>
-
+#include "core/utf8.h"
 #include "formats/unicode_classes.h"
 
 namespace pyllmc {
@@ -13,21 +12,13 @@ struct Char {
   size_t bytes;
 };
 
-// The character at `at` < text.size().
+// The character at `at` < text.size(); a byte that begins none is one of its own.
 Char char_at(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[at + i]); };
-  const unsigned char lead = byte(0);
-  if (lead < 0x80) return {char_class(lead), 1};
-  const size_t bytes = lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : 2;
-  if (lead < 0xC2 || lead > 0xF4 || text.size() - at < bytes) return {CharClass::other, 1};
-  uint32_t code_point = lead & (0x7Fu >> bytes);
-  for (size_t i = 1; i < bytes; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return {CharClass::other, 1};
-    code_point = code_point << 6 | (byte(i) & 0x3F);
+  if (const auto byte = static_cast<unsigned char>(text[at]); byte < 0x80) {
+    return {char_class(byte), 1};  // nearly all, and the time of splitting is theirs
   }
-  const bool overlong = (bytes == 3 && code_point < 0x800) || (bytes == 4 && code_point < 0x10000);
-  if (overlong) return {CharClass::other, 1};
-  // Surrogates and values past U+10FFFF are other in any case, in one piece or in several.
+  const auto [code_point, bytes] = utf8_char(text, at);
+  if (bytes == 0) return {CharClass::other, 1};
   return {char_class(code_point), bytes};
 }
 

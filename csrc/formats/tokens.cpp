@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/random.h"
 #include "formats/crc32.h"
 
 namespace pyllmc {
@@ -35,15 +36,6 @@ std::vector<std::string> matching_files(const std::string& pattern) {
   std::ranges::sort(files);
   return files;
 }
-
-struct Fnv1a {
-  uint64_t hash = 0xcbf29ce484222325u;
-
-  void add(const void* data, size_t bytes) {
-    const auto* p = static_cast<const unsigned char*>(data);
-    for (size_t i = 0; i < bytes; ++i) hash = (hash ^ p[i]) * 0x100000001b3u;
-  }
-};
 
 // CRC-32 of a whole file. Loaders, the log and every training state ask for it: what was read once
 // is remembered for as long as the file is the same.
@@ -81,7 +73,8 @@ TokenShards TokenShards::open(const std::string& pattern) {
   TokenShards shards;
   shards.pattern_ = pattern;
   for (const std::string& path : matching_files(pattern)) {
-    const FileReader file(path);
+    const auto shared = std::make_shared<const std::string>(path);
+    const FileReader file(shared);
     int32_t header[kHeaderWords];
     read_header(file, kKind, kMagic, header);
     if (header[1] != kVersion) {
@@ -98,7 +91,7 @@ TokenShards TokenShards::open(const std::string& pattern) {
                                 " tokens asks for ", bytes,
                                 "; the file is not complete, prepare the data again"));
     }
-    shards.shards_.push_back({path, file.identity(), header[2]});
+    shards.shards_.push_back({shared, file.identity(), header[2]});
   }
   return shards;
 }
@@ -119,7 +112,7 @@ int64_t TokenShards::total_tokens() const {
 FileReader TokenShards::reopen(const Shard& shard) const {
   FileReader file(shard.path);
   if (file.identity() != shard.identity) {
-    throw FormatError(message(shard.path, " was changed or replaced while in use (", file.size(),
+    throw FormatError(message(*shard.path, " was changed or replaced while in use (", file.size(),
                               " bytes now, ", shard.identity.size,
                               " when it was opened); start again with the new file"));
   }
@@ -129,7 +122,7 @@ FileReader TokenShards::reopen(const Shard& shard) const {
 void TokenShards::read(int64_t shard, int64_t offset, int64_t count, uint16_t* out) const {
   const Shard& s = at(shard);
   if (offset < 0 || count < 0 || offset > s.tokens || count > s.tokens - offset) {
-    throw UsageError(message("tokens ", offset, " to ", offset, " + ", count, " of ", s.path,
+    throw UsageError(message("tokens ", offset, " to ", offset, " + ", count, " of ", *s.path,
                              " were asked for, it has ", s.tokens));
   }
   reopen(s).read(kHeaderBytes + offset * kTokenBytes, out,
@@ -158,16 +151,19 @@ void TokenShards::check_range(int64_t vocab_size) const {
 }
 
 uint64_t TokenShards::fingerprint() const {
-  Fnv1a hash;
+  uint64_t hash = fnv1a("");
+  const auto add = [&](const void* data, size_t bytes) {
+    hash = fnv1a({static_cast<const char*>(data), bytes}, hash);
+  };
   for (const Shard& shard : shards_) {
-    const std::string name = std::filesystem::path(shard.path).filename().string();
-    hash.add(name.c_str(), name.size() + 1);
+    const std::string name = std::filesystem::path(*shard.path).filename().string();
+    add(name.c_str(), name.size() + 1);
     const int64_t size = shard.identity.size;
-    hash.add(&size, sizeof size);
+    add(&size, sizeof size);
     const uint32_t crc = content_crc(reopen(shard));
-    hash.add(&crc, sizeof crc);
+    add(&crc, sizeof crc);
   }
-  return hash.hash;
+  return hash;
 }
 
 }  // namespace pyllmc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -23,7 +24,7 @@ class TokenShards {
   static TokenShards open(const std::string& pattern);
 
   int64_t shard_count() const { return static_cast<int64_t>(shards_.size()); }
-  const std::string& file(int64_t shard) const { return at(shard).path; }
+  const std::string& file(int64_t shard) const { return *at(shard).path; }
   int64_t shard_tokens(int64_t shard) const { return at(shard).tokens; }
   int64_t total_tokens() const;
 
@@ -45,7 +46,7 @@ class TokenShards {
 
  private:
   struct Shard {
-    std::string path;
+    std::shared_ptr<const std::string> path;
     FileIdentity identity;
     int64_t tokens = 0;
   };

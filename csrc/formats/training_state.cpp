@@ -71,17 +71,6 @@ int create_file(const std::string& path) {
   return fd;
 }
 
-void write_all(int fd, const std::string& path, const void* data, size_t bytes) {
-  const char* from = static_cast<const char*>(data);
-  while (bytes > 0) {
-    const ssize_t put = ::write(fd, from, bytes);
-    if (put < 0 && errno == EINTR) continue;
-    if (put < 0) throw_write_error("write", path, errno);
-    from += put;
-    bytes -= static_cast<size_t>(put);
-  }
-}
-
 void sync_and_close(int& fd, const std::string& path) {
   if (::fsync(fd) != 0) throw_write_error("sync", path, errno);
   if (::close(std::exchange(fd, -1)) != 0) throw_write_error("close", path, errno);

@@ -51,7 +51,7 @@ void ParameterTable::store_bands() {
   std::vector<std::vector<float>> kept(entries_.size());
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& p = entries_[i];
-    if (p.count() == 0 || p.band) continue;
+    if (p.band) continue;
     if (values_) {
       kept[i].resize(static_cast<size_t>(p.numel()));
       read(p, p.value.data(), kept[i].data());
@@ -64,6 +64,7 @@ void ParameterTable::store_bands() {
   values_.reset();
   gradients_.reset();
   bf16_.reset();
+  for (Parameter& p : entries_) p.bf16 = {};  // not every copy is made again
   allocate(gradients, device_);
   for (size_t i = 0; i < entries_.size(); ++i) {
     Parameter& p = entries_[i];
@@ -85,9 +86,7 @@ Parameter& ParameterTable::find(std::string_view name) {
 
 int64_t ParameterTable::numbers() const {
   int64_t total = 0;
-  for (const Parameter& parameter : entries_) {
-    if (parameter.tied_to.empty()) total += parameter.numel();
-  }
+  for (const Parameter& parameter : entries_) total += parameter.numel();
   return total;
 }
 
@@ -107,7 +106,6 @@ void ParameterTable::allocate(bool gradients, Device device) {
       if (p.band) return Tensor(at, {p.count()});
       return p.is_matrix ? Tensor(at, {p.rows, p.cols}) : Tensor(at, {p.cols});
     };
-    if (p.count() == 0) continue;
     p.value = view(values_);
     if (gradients) p.gradient = view(gradients_);
     if (device == Device::cpu) continue;
@@ -137,7 +135,6 @@ void ParameterTable::copy_to_bf16(const Context& context) {
     bf16_ = pyllmc::allocate(device_, bytes, "bf16 weights");
   }
   for (Parameter& p : entries_) {
-    if (p.count() == 0) continue;
     uint16_t* copy = bf16() + p.offset;
     if (device_ == Device::cpu) {
       if (!p.is_matrix || p.band) continue;
@@ -155,13 +152,18 @@ void ParameterTable::copy_to_bf16(const Context& context) {
 }
 
 void ParameterTable::refresh(const Context& context) {
+  if (shared_ && device_ != Device::cpu) {
+    // Other libraries write on the null stream, which ours do not wait for.
+    Context others;
+    others.device = device_;
+    synchronize(others);
+  }
   if (bf16_ && (stale_ || shared_)) copy_to_bf16(context);
 }
 
 void ParameterTable::initialize(uint64_t seed) {
   std::vector<float> values;
   for (Parameter& p : entries_) {
-    if (p.count() == 0) continue;
     const Philox random(seed, p.name);
     const int64_t drawn = (p.initial_rows < 0 ? p.rows : p.initial_rows) * p.cols;
     values.assign(static_cast<size_t>(p.numel()), 0.0f);
@@ -182,7 +184,7 @@ void ParameterTable::initialize(uint64_t seed) {
 
 void ParameterTable::project() {
   for (Parameter& p : entries_) {
-    if (p.count() == 0 || p.pattern.is_dense()) continue;
+    if (p.pattern.is_dense()) continue;
     if (device_ == Device::cpu) {
       p.project(p.value.data());
       continue;

@@ -29,10 +29,6 @@ struct Parameter {
   bool is_matrix = false;  // what weight decay applies to
   Initial initial{};
   int64_t initial_rows = -1;  // rows beyond this one start as 0 (padded vocabulary); -1 = all
-  bool trainable = true;
-  std::string
-      tied_to{};  // name of the parameter that serves here too; such an entry stores nothing
-  int group = 0;  // of the optimizer
   Pattern pattern = Pattern::dense(1, 1);
 
   std::shared_ptr<const BandLayout> band{};  // set: only the band is stored, in this layout
@@ -45,10 +41,7 @@ struct Parameter {
   DeviceMask device_mask{};   // `pattern` in a GPU's memory, of a weight stored whole
 
   // Floats that a buffer of the table holds for this entry.
-  int64_t count() const {
-    if (!tied_to.empty()) return 0;
-    return band ? band->floats() : rows * cols;
-  }
+  int64_t count() const { return band ? band->floats() : numel(); }
   // Entries of the logical (rows, cols), stored or not.
   int64_t numel() const { return rows * cols; }
 
@@ -100,7 +93,8 @@ class ParameterTable {
   // Makes bf16 copies: on a GPU of everything, as its products read them; on the CPU of every
   // matrix stored whole, for decoding (half the bytes a token reads).
   void copy_to_bf16(const Context& context);
-  // Makes them again where they exist and write() or a view of the values may have changed these.
+  // To be called before values are read: waits for what others write through views, on a GPU's null
+  // stream, and makes the copies again where they exist and the values may have changed.
   void refresh(const Context& context);
   // Values may change behind the table's back from now on: a view of them was given away.
   void share() { shared_ = true; }

@@ -151,7 +151,7 @@ Gpt2::Kept Gpt2::fc2_kept() const {
 
 void Gpt2::scale_initial_weights() {
   for (Parameter& p : table_.entries()) {
-    if (p.count() == 0 || p.pattern.is_dense()) continue;
+    if (p.pattern.is_dense()) continue;
     const auto factor = static_cast<float>(1 / std::sqrt(p.pattern.density()));
     std::vector<float> values(static_cast<size_t>(p.numel()));
     table_.read(p, p.value.data(), values.data());
@@ -197,6 +197,7 @@ int64_t Gpt2::workspace_floats(const Context& context, int64_t B, int64_t T, Mod
 }
 
 std::vector<MemoryNeed> Gpt2::plan(const Context& context, int64_t B, int64_t T, Mode mode) {
+  require_batch_shape(B, T);
   Arena counting;
   reserve(counting, context.activations(), B, T, mode);
   return {{"activations", counting.bytes()},
@@ -208,10 +209,10 @@ void Gpt2::prepare(Context& context, int64_t B, int64_t T, Mode mode) {
     throw UsageError(
         message("sequence length T = ", T, " exceeds the model's maxT = ", config().max_seq_len));
   }
-  if (B < 1 || T < 1) {
-    throw UsageError(
-        message("a batch of ", B, " x ", T, " is not possible: both must be 1 or more"));
-  }
+  require_batch_shape(B, T);
+  // Should memory not suffice, nothing is prepared: what was is freed first.
+  B_ = T_ = 0;
+  context.workspace = {};
   activations_.reset();
   workspace_.reset();
   Arena counting;
@@ -273,10 +274,12 @@ void Gpt2::backward(const Context& context, const Batch& batch) {
 
 // Of the batch's loss alone, after a forward pass.
 ClassifierArgs Gpt2::classifier_args(const Context& context, const Batch& batch, Loss* total) {
+  const Tokens targets = batch.get("targets");
+  require_shape("gpt2", "targets", targets, {B_, T_});
   const Tensor x = forward(context, batch);
   return {.x = x,
           .wte = wte_.value,
-          .targets = Tokens(batch.get("targets").data(), {B_ * T_}),
+          .targets = Tokens(targets.data(), {B_ * T_}),
           .vocab = config().vocab_size,
           .loss = total,
           .wte_bf16 = wte_.bf16};

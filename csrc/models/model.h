@@ -1,9 +1,10 @@
 // What the trainer and the programs know of a model.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <string>
-#include <utility>
+#include <string_view>
 #include <vector>
 
 #include "core/context.h"
@@ -16,15 +17,23 @@ namespace pyllmc {
 // "targets" (B, T), and on a GPU, for gradients, "order" (EmbeddingBackward).
 class Batch {
  public:
-  void set(const std::string& name, Tokens tokens);
+  // The name outlives the batch: a literal. Throws UsageError beyond the fourth.
+  void set(std::string_view name, Tokens tokens);
   // Throws UsageError when the batch has no such tensor.
-  Tokens get(const std::string& name) const;
+  Tokens get(std::string_view name) const;
   // The same; null when the batch has none.
-  Tokens find(const std::string& name) const;
+  Tokens find(std::string_view name) const;
 
  private:
-  std::vector<std::pair<std::string, Tokens>> tensors_;
+  struct Named {
+    std::string_view name;
+    Tokens tokens;
+  };
+  std::array<Named, 4> tensors_{};  // an unused one has no name
 };
+
+// Throws UsageError for a batch that cannot be: B or T below 1, or more tokens than 32 bits count.
+void require_batch_shape(int64_t B, int64_t T);
 
 // What a model remembers of the positions it has read while decoding.
 class DecodeState {
@@ -51,9 +60,10 @@ class Model {
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_seq_len() const = 0;
 
-  // Bytes of activations and workspace for batches of (B, T). To be asked before prepare().
+  // Bytes of activations and workspace for batches of (B, T). To be asked before prepare(). Both
+  // throw UsageError for a shape that cannot be.
   virtual std::vector<MemoryNeed> plan(const Context& context, int64_t B, int64_t T, Mode mode) = 0;
-  // Allocates them and completes `context` with its workspace.
+  // Allocates them in place of those of an earlier call and completes `context` with its workspace.
   virtual void prepare(Context& context, int64_t B, int64_t T, Mode mode) = 0;
 
   // Adds the loss of a batch of the prepared shape to *total, over targets >= 0. Only enqueued on

@@ -24,14 +24,6 @@ struct Prefix {
 };
 static_assert(sizeof(Prefix) == kPrefixBytes);
 
-constexpr std::pair<const char*, int64_t Gpt2Config::*> kDimensions[] = {
-    {"max_seq_len", &Gpt2Config::max_seq_len},
-    {"vocab_size", &Gpt2Config::vocab_size},
-    {"num_layers", &Gpt2Config::num_layers},
-    {"num_heads", &Gpt2Config::num_heads},
-    {"channels", &Gpt2Config::channels},
-    {"padded_vocab_size", &Gpt2Config::padded_vocab_size}};
-
 struct RecordNumber {
   const char* name;
   int64_t ModelRecord::* field;
@@ -45,7 +37,8 @@ constexpr RecordNumber kNumbers[] = {{"step", &ModelRecord::step, kMaxInt32},
 constexpr std::pair<const char*, std::vector<int64_t> ModelRecord::*> kLists[] = {
     {"fc1_bandwidth", &ModelRecord::fc1_bandwidth}, {"fc2_bandwidth", &ModelRecord::fc2_bandwidth}};
 
-constexpr size_t kKeys = std::size(kDimensions) + 2 + std::size(kNumbers) + std::size(kLists) + 1;
+constexpr size_t kKeys =
+    std::size(kGpt2Dimensions) + 2 + std::size(kNumbers) + std::size(kLists) + 1;
 
 void require_range(const char* name, int64_t value, int64_t least, int64_t most) {
   if (value < least || value > most) {
@@ -69,7 +62,7 @@ void check_record(const Gpt2Shape& shape, const ModelRecord& record) {
 
 std::string header_text(const Gpt2Shape& shape, const ModelRecord& record) {
   JsonValue::Object object;
-  for (const auto& [name, field] : kDimensions) object.emplace_back(name, shape.config.*field);
+  for (const auto& [name, field] : kGpt2Dimensions) object.emplace_back(name, shape.config.*field);
   object.emplace_back("hidden", shape.hidden);
   object.emplace_back("mlp_rank", shape.mlp_rank);
   for (const auto& [name, field] : kLists) {
@@ -89,7 +82,7 @@ void read_header(std::string_view text, Gpt2Shape& shape, ModelRecord& record) {
   if (json.object().size() != kKeys) {
     throw FormatError(message("it has ", json.object().size(), " keys, expected ", kKeys));
   }
-  for (const auto& [name, field] : kDimensions) shape.config.*field = json.at(name).integer();
+  for (const auto& [name, field] : kGpt2Dimensions) shape.config.*field = json.at(name).integer();
   shape.hidden = json.at("hidden").integer();
   shape.mlp_rank = json.at("mlp_rank").integer();
   for (const auto& [name, field] : kLists) {
@@ -258,19 +251,9 @@ void write_model(const std::string& path, const Gpt2Shape& shape, const ModelRec
   AtomicFile file(path, make_parents);
   file.write(&prefix, sizeof prefix);
   file.write(text.data(), text.size());
-  for (int t = 0; t < static_cast<int>(tensors.size()); ++t) {
-    const CheckpointTensor& tensor = tensors[static_cast<size_t>(t)];
-    const int64_t layers = tensor.per_layer ? shape.config.num_layers : 1;
-    for (int64_t layer = 0; layer < layers; ++layer) {
-      const std::span<const float> values = source(t, layer);
-      if (static_cast<int64_t>(values.size()) != tensor.count / layers) {
-        throw UsageError(message("tensor ", tensor.name, " was given ", values.size(),
-                                 " elements for layer ", layer, ", expected ",
-                                 tensor.count / layers));
-      }
-      file.write(values.data(), values.size_bytes());
-    }
-  }
+  write_tensors(tensors, shape.config.num_layers, source, [&](std::span<const float> values) {
+    file.write(values.data(), values.size_bytes());
+  });
   file.commit();
 }
 

@@ -64,7 +64,6 @@ void AdamW::cut() {
   if (table_.device() != Device::cpu) return cut_for_device();
   pieces_.clear();
   for (const Parameter& p : table_.entries()) {
-    if (!p.trainable || p.count() == 0) continue;
     const int64_t width = p.band ? kBandTile : p.cols;
     const int64_t all = p.count() / width, rows = std::max<int64_t>(1, kPieceFloats / width);
     for (int64_t row = 0; row < all; row += rows) {
@@ -77,7 +76,6 @@ void AdamW::cut() {
 void AdamW::cut_for_device() {
   std::vector<AdamWPiece> pieces;
   for (const Parameter& p : table_.entries()) {
-    if (!p.trainable) continue;
     const uint32_t* kept = p.device_mask.bits.data();
     for (int64_t first = 0; first < p.count(); first += kAdamWPiece) {
       pieces.push_back({.offset = p.offset + first,
@@ -116,7 +114,6 @@ void AdamW::move_from(const std::vector<int64_t>& offsets) {
     std::vector<float> logical;
     for (size_t i = 0; i < offsets.size(); ++i) {
       const Parameter& p = table_.entries()[i];
-      if (p.count() == 0) continue;
       logical.resize(static_cast<size_t>(p.numel()));
       copy_now(table_.device(), logical.data(), from + offsets[i],
                p.numel() * static_cast<int64_t>(sizeof(float)));

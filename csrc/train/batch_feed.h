@@ -2,6 +2,8 @@
 // waiting, and the places in the device's memory where a graph of kernels expects them.
 #pragma once
 
+#include <vector>
+
 #include "core/device.h"
 #include "models/model.h"
 
@@ -13,7 +15,7 @@ class BatchFeed {
   BatchFeed(Device device, int64_t B, int64_t T, int64_t vocab, int64_t entries, int64_t slots);
 
   // Copies a batch of the host into an entry, with the order of its tokens. What was sent from the
-  // entry before must have arrived.
+  // entry before must have arrived. Throws UsageError for a batch of another shape.
   void fill(int64_t entry, const Batch& batch);
   // Enqueues an entry's copy to a slot.
   void send(const Context& context, int64_t entry, int64_t slot) const;
@@ -21,7 +23,8 @@ class BatchFeed {
   Batch batch(int64_t slot) const;
 
  private:
-  int64_t B_, T_, vocab_;
+  int64_t B_, T_;
+  std::vector<int32_t> places_;  // scratch of fill()
   Memory host_, device_;
 };
 

@@ -5,7 +5,9 @@
 namespace pyllmc {
 namespace {
 
-std::vector<int64_t> chunks_of(const TokenShards& shards, int64_t chunk) {
+std::vector<int64_t> chunks_of(const TokenShards& shards, int64_t B, int64_t T) {
+  require_batch_shape(B, T);
+  const int64_t chunk = B * T;
   std::vector<int64_t> chunks;
   for (int64_t shard = 0; shard < shards.shard_count(); ++shard) {
     chunks.push_back(std::max<int64_t>(0, (shards.shard_tokens(shard) - 1) / chunk));
@@ -21,7 +23,7 @@ DataLoader::DataLoader(const std::string& pattern, int64_t B, int64_t T, int64_t
       B_(B),
       T_(T),
       vocab_(vocab),
-      order_(chunks_of(shards_, B * T), seed) {
+      order_(chunks_of(shards_, B, T), seed) {
   if (order_.chunks_per_epoch() == 0) {
     throw FormatError(message(pattern, " holds ", shards_.total_tokens(),
                               " tokens, a batch of B = ", B, " and T = ", T, " needs ", B * T + 1,

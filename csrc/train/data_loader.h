@@ -13,7 +13,7 @@ namespace pyllmc {
 class DataLoader {
  public:
   // Opens the files of a path or glob for batches of (B, T) and a vocabulary of V. Throws
-  // FormatError when they hold less than one batch.
+  // UsageError for a shape that cannot be, FormatError when they hold less than one batch.
   DataLoader(const std::string& pattern, int64_t B, int64_t T, int64_t vocab, uint32_t seed);
 
   int64_t batches() const { return order_.chunks_per_epoch(); }

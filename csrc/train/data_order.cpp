@@ -12,17 +12,16 @@ DataOrder::DataOrder(std::vector<int64_t> shard_chunks, uint32_t seed)
 }
 
 void DataOrder::draw_epoch() {
-  const auto permutation = [&](int64_t n) {
-    std::vector<int64_t> items(static_cast<size_t>(n));
+  const auto permute = [&](std::vector<int64_t>& items, size_t n) {
+    items.resize(n);
     std::iota(items.begin(), items.end(), 0);
     generator_.permute(items);
-    return items;
   };
   order_.clear();
-  for (int64_t shard : permutation(static_cast<int64_t>(shard_chunks_.size()))) {
-    for (int64_t chunk : permutation(shard_chunks_[static_cast<size_t>(shard)])) {
-      order_.push_back({shard, chunk});
-    }
+  permute(shard_order_, shard_chunks_.size());
+  for (int64_t shard : shard_order_) {
+    permute(chunk_order_, static_cast<size_t>(shard_chunks_[static_cast<size_t>(shard)]));
+    for (int64_t chunk : chunk_order_) order_.push_back({shard, chunk});
   }
   ++epoch_;
 }

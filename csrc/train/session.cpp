@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "core/require.h"
 #include "core/threads.h"
 #include "formats/atomic_file.h"
 #include "train/gpt2_record.h"
@@ -24,12 +25,6 @@ void require_at_least(const char* name, int64_t value, int64_t least) {
 
 void require_not_negative(const char* name, double value) {
   if (!(value >= 0)) throw UsageError(message(name, " is ", value, ", it must be 0 or more"));
-}
-
-void require_seed(const char* name, int64_t seed) {
-  if (seed < 0 || seed > UINT32_MAX) {
-    throw UsageError(message(name, " is ", seed, ", it must be 0 to ", UINT32_MAX));
-  }
 }
 
 // The settings, if they can work with any model and data.
@@ -92,7 +87,7 @@ Gpt2Options model_options(const ModelFile& file, const TrainSettings& s) {
 // Beside the checkpoint, not in the folder of states: that is renamed when a run starts anew.
 std::string lock_file(const std::string& checkpoint) {
   const std::filesystem::path path(checkpoint);
-  return path.parent_path() / ("." + path.stem().string() + ".lock");
+  return path.parent_path() / message(".", path.stem().string(), ".lock");
 }
 
 // Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
@@ -158,10 +153,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
                              " exceeds the model's maxT = ", config.max_seq_len,
                              "; give --sequence-length ", config.max_seq_len, " or less"));
   }
-  if (B * T > INT32_MAX) {
-    throw UsageError(message("a batch of B = ", B, " and T = ", T, " has ", B * T,
-                             " tokens, at most ", INT32_MAX, " are possible; use --accumulate"));
-  }
+  require_batch_shape(B, T);
   s.device = name_of(device_of(s.device));
   if (s.threads == 0) s.threads = available_threads();
   if (!s.init_seed) {

@@ -163,7 +163,7 @@ std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
   std::string text;
   const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
                                            (static_cast<uint64_t>(step) << 32)};
-  generate(trainer.model(), trainer.decoding_context(), std::span(&start, 1), s.sample_length - 1,
+  generate(trainer.model(), trainer.context().decoding(), std::span(&start, 1), s.sample_length - 1,
            options, [&](int32_t token) {
              if (tokenizer_) {
                text += tokenizer_->decode(token);

@@ -3,16 +3,19 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/require.h"
+
 namespace pyllmc {
 namespace {
 
 constexpr int64_t kEvaluationEntries = 8;  // batches under way to a GPU at once
 
-int64_t targets_of(const Batch& batch) {
-  const Tokens targets = batch.get("targets");
-  int64_t count = 0;
-  for (int64_t i = 0; i < targets.numel(); ++i) count += targets.data()[i] >= 0;
-  return count;
+// The options, if they can work with any model and data.
+const TrainerOptions& checked(const TrainerOptions& options) {
+  require_between("accumulate", options.accumulate, 1, INT32_MAX);
+  require_threads(options.threads);
+  require_precision(options.device, options.precision);
+  return options;
 }
 
 }  // namespace
@@ -29,7 +32,7 @@ void Trainer::choose_storage(Model& model, const TrainerOptions& options) {
 
 std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions& options) {
   Context context;
-  context.device = options.device;
+  context.device = checked(options).device;
   context.threads = options.threads;
   context.precision = options.precision;
   const ParameterTable& table = model.parameters();
@@ -42,9 +45,8 @@ std::vector<MemoryNeed> Trainer::memory_needs(Model& model, const TrainerOptions
        model.plan(context, options.batch_size, options.sequence_length, Mode::train)) {
     needs.push_back(std::move(need));
   }
-  const bool changes = std::ranges::any_of(table.entries(), [](const Parameter& p) {
-    return p.count() != 0 && !p.band && BandLayout::pays(p.pattern);
-  });
+  const bool changes = std::ranges::any_of(
+      table.entries(), [](const Parameter& p) { return !p.band && BandLayout::pays(p.pattern); });
   if (changes && options.execution == Execution::band && !options.mask_init) {
     // After the first update the weights are there twice, until they are packed into bands. What is
     // allocated then takes its memory when it is written to, and by that time more has been freed.
@@ -74,15 +76,11 @@ void Trainer::check_memory(Model& model, const TrainerOptions& options, int64_t 
 Trainer::Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
                  const std::string& train_data)
     : model_(std::move(model)),
-      options_(options),
+      options_(checked(options)),
       stream_(options.device),
       data_(train_data, options.batch_size, options.sequence_length, model_->vocab_size(),
             options.data_seed),
       optimizer_(model_->parameters(), options.adamw) {
-  if (options.accumulate < 1) {
-    throw UsageError(message("accumulate = ", options.accumulate, " is not possible: 1 or more"));
-  }
-  require_precision(options.device, options.precision);
   context_.device = options.device;
   context_.stream = stream_.get();
   context_.threads = options.threads;
@@ -112,24 +110,8 @@ int64_t Trainer::tokens_per_step() const {
   return options_.batch_size * options_.sequence_length * options_.accumulate;
 }
 
-Context Trainer::decoding_context() const {
-  Context context = context_;
-  context.workspace = {};
-  if (context.device == Device::cpu) context.precision = Precision::fp32;
-  return context;
-}
-
 int64_t Trainer::batch_number(int64_t step, int64_t micro_step) const {
   return (step * options_.accumulate + micro_step) * communicator_.size + communicator_.rank;
-}
-
-// The mean is over all targets of the update, so they are counted first; a batch is cheap to read.
-int64_t Trainer::count_targets(int64_t step) {
-  int64_t targets = 0;
-  for (int64_t i = 0; i < options_.accumulate; ++i) {
-    targets += targets_of(data_.shuffled(batch_number(step, i)));
-  }
-  return targets;
 }
 
 // Reads the batches of a step into the host's entries, of which neighbouring steps use different
@@ -137,11 +119,8 @@ int64_t Trainer::count_targets(int64_t step) {
 void Trainer::stage(int64_t step) {
   if (staged_step_ == step) return;
   staged_step_ = -1;
-  staged_targets_ = 0;
   for (int64_t i = 0; i < options_.accumulate; ++i) {
-    const Batch batch = data_.shuffled(batch_number(step, i));
-    staged_targets_ += targets_of(batch);
-    feed_->fill(step % 2 * options_.accumulate + i, batch);
+    feed_->fill(step % 2 * options_.accumulate + i, data_.shuffled(batch_number(step, i)));
   }
   staged_step_ = step;
 }
@@ -160,10 +139,10 @@ void Trainer::run_update(StepState* state) {
 StepResult Trainer::step() {
   model_->parameters().refresh(context_);
   if (feed_) stage(state_.step);
-  const int64_t targets = feed_ ? staged_targets_ : count_targets(state_.step);
+  // The mean is over all targets of the update, of which a token file leaves none out.
   state_ = {.step = state_.step,
             .learning_rate = static_cast<float>(options_.schedule.at(state_.step)),
-            .loss_scale = targets ? 1.0f / static_cast<float>(targets) : 0.0f};
+            .loss_scale = 1.0f / static_cast<float>(tokens_per_step())};
   optimizer_.correct_bias(state_);
   if (feed_) {
     auto* host = &reinterpret_cast<OnDevice*>(host_memory_.get())->state;

@@ -64,7 +64,7 @@ class Trainer {
   static void check_memory(Model& model, const TrainerOptions& options, int64_t available);
 
   // The model's parameters are allocated on the options' device, with gradients, and hold the
-  // initial weights.
+  // initial weights. Throws UsageError for options that cannot work.
   Trainer(std::unique_ptr<Model> model, const TrainerOptions& options,
           const std::string& train_data);
 
@@ -95,8 +95,7 @@ class Trainer {
   Model& model() { return *model_; }
   const TrainerOptions& options() const { return options_; }
   const AdamW& optimizer() const { return optimizer_; }
-  // What generate() runs in: on the CPU decoding reads fp32 weights whatever the precision.
-  Context decoding_context() const;
+  const Context& context() const { return context_; }
   const DataLoader& data() const { return data_; }
   int64_t steps_done() const { return state_.step; }
   int64_t tokens_per_step() const;
@@ -109,7 +108,6 @@ class Trainer {
 
   void prepare();
   int64_t batch_number(int64_t step, int64_t micro_step) const;
-  int64_t count_targets(int64_t step);
   void stage(int64_t step);
   void run_update(StepState* state);
   void require_finite_weights() const;
@@ -128,7 +126,7 @@ class Trainer {
   // On a GPU only: the batches of an update and of an evaluation on their way there, what a step
   // writes there and its copy on the host, and the recordings.
   std::optional<BatchFeed> feed_, evaluation_feed_;
-  int64_t staged_step_ = -1, staged_targets_ = 0;
+  int64_t staged_step_ = -1;
   Memory device_memory_, host_memory_;
   Graph step_graph_, evaluation_graph_;
 };

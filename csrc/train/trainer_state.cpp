@@ -17,7 +17,6 @@ constexpr char kWeights[] = "weights";
 JsonValue::List parameter_list(const ParameterTable& table) {
   JsonValue::List list;
   for (const Parameter& p : table.entries()) {
-    if (p.count() == 0) continue;
     list.push_back(JsonValue::Object{{"name", p.name},
                                      {"rows", p.rows},
                                      {"cols", p.cols},
@@ -83,7 +82,6 @@ void Trainer::require_finite_weights() const {
   const ParameterTable& table = model_->parameters();
   std::vector<float> logical;
   for (const Parameter& p : table.entries()) {
-    if (p.count() == 0) continue;
     logical.resize(static_cast<size_t>(p.numel()));
     table.read(p, p.value.data(), logical.data());
     if (std::ranges::all_of(logical, [](float x) { return std::isfinite(x); })) continue;
@@ -100,7 +98,6 @@ std::string Trainer::save_state(const std::string& root, JsonValue::Object run) 
   const auto write = [&](const std::string& tensor, auto&& stored) {
     writer.begin_tensor(tensor);
     for (const Parameter& p : model_->parameters().entries()) {
-      if (p.count() == 0) continue;
       logical.resize(static_cast<size_t>(p.numel()));
       model_->parameters().read(p, stored(p), logical.data());
       writer.write(logical);
@@ -135,7 +132,6 @@ void Trainer::resume(const StateReader& state, const Changes& changes) {
   const auto read = [&](const std::string& tensor, auto&& stored) {
     int64_t at = 0;
     for (Parameter& p : model_->parameters().entries()) {
-      if (p.count() == 0) continue;
       logical.resize(static_cast<size_t>(p.numel()));
       state.read(tensor, logical.data(), p.numel(), at);
       model_->parameters().write(p, logical.data(), stored(p));

@@ -40,7 +40,7 @@ BAD_FLAGS = {
     "no checkpoint": ("-k 5", "--checkpoint-every needs --checkpoint FILE to write to"),
     "T > maxT": ("-t 17", "sequence length T = 17 exceeds the model's maxT = 16; give"),
     "epoch too small": ("--accumulate 32", "has 31 batches, an update takes --accumulate 32"),
-    "tokens of a batch": ("-b 2000000000", "has 32000000000 tokens, at most 2147483647 are"),
+    "tokens of a batch": ("-b 2000000000", "T = 16 has more than 2147483647 tokens: use"),
 }
 
 

@@ -6,6 +6,7 @@
 #include "models/gpt2.h"
 #include "models/gpt2_checkpoint.h"
 #include "samples.h"
+#include "train/batch_feed.h"
 #include "train/data_order.h"
 #include "train/sampler.h"
 #include "train/trainer.h"
@@ -130,4 +131,27 @@ TEST(data_that_does_not_fit_is_refused) {
   CHECK_THROWS(FormatError, [&] {
     for (int64_t i = 0; i < loader.batches(); ++i) loader.sequential(i);
   }());
+}
+
+TEST(a_feed_takes_batches_of_its_own_shape_only) {
+  const TemporaryFolder folder;
+  BatchFeed feed(Device::cpu, 3, 9, 37, 1, 1);
+  const std::string data = training_data(folder);
+  DataLoader right(data, 3, 9, 37, 1), wrong(data, 2, 5, 37, 1);
+  feed.fill(0, right.sequential(0));
+  CHECK_THROWS(UsageError, feed.fill(0, wrong.sequential(0)));
+  Batch mixed = right.sequential(0);
+  mixed.set("targets", wrong.sequential(0).get("targets"));
+  CHECK_THROWS(UsageError, feed.fill(0, mixed));
+  CHECK_THROWS(UsageError, BatchFeed(Device::cpu, 3, 9, 37, INT64_MAX / 100, 1));
+}
+
+TEST(batches_that_cannot_be_are_refused) {
+  const TemporaryFolder folder;
+  const std::string data = training_data(folder);
+  CHECK_THROWS(UsageError, DataLoader(data, 0, 9, 37, 1));
+  CHECK_THROWS(UsageError, DataLoader(data, 3, -1, 37, 1));
+  CHECK_THROWS(UsageError, DataLoader(data, int64_t{1} << 62, 4, 37, 1));
+  Gpt2 model(small_model(PatternKind::band, 0, 0));
+  CHECK_THROWS(UsageError, model.plan({}, 0, 9, Mode::train));
 }

@@ -172,6 +172,7 @@ cudaError_t cudaFree(void* at) {
 }
 
 cudaError_t cudaMallocHost(void** at, size_t bytes) {
+  if (bytes > kRegionBytes) return cudaErrorMemoryAllocation;  // more than is ever locked
   *at = std::malloc(bytes ? bytes : 1);
   return *at ? cudaSuccess : cudaErrorMemoryAllocation;
 }

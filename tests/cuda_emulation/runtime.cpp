@@ -1,4 +1,5 @@
 // Streams, graphs, events, errors and what the device says of itself.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <vector>
@@ -17,6 +18,10 @@ struct EmulatedEvent {
 
 namespace {
 
+// What another library of the process has enqueued on the null stream. Other streams do not wait
+// for it.
+std::vector<std::function<void()>> foreign_work;
+
 thread_local cudaError_t last_error = cudaSuccess;
 thread_local char failure_text[600];
 
@@ -29,7 +34,14 @@ cudaError_t failed(cudaError_t status) {
 
 namespace emulation {
 
+void finish_foreign_work() {
+  const DeviceAccess access;
+  for (const auto& work : foreign_work) work();
+  foreign_work.clear();
+}
+
 void enqueue(cudaStream_t stream, std::function<void()> work) {
+  if (!stream) finish_foreign_work();
   if (stream && stream->captured) {
     stream->captured->work.push_back(std::move(work));
     return;
@@ -125,7 +137,10 @@ cudaError_t cudaRuntimeGetVersion(int* version) {
   *version = 13000;
   return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return last_error; }
+cudaError_t cudaDeviceSynchronize() {
+  emulation::finish_foreign_work();
+  return last_error;
+}
 
 cudaError_t cudaStreamCreate(cudaStream_t* stream) {
   *stream = new EmulatedStream;
@@ -141,6 +156,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 // While a graph is captured nothing has happened yet, so there is nothing to wait for.
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (stream && stream->captured) return failed(cudaErrorStreamCaptureUnsupported);
+  if (!stream) emulation::finish_foreign_work();
   return last_error;
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -195,3 +211,9 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   return cudaSuccess;
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+
+// For tests: another library fills `count` floats when the device comes to it.
+extern "C" __attribute__((visibility("default"))) void emulation_fill_later(float* at, float value,
+                                                                            size_t count) {
+  foreign_work.push_back([=] { std::fill_n(at, count, value); });
+}

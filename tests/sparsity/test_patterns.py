@@ -173,3 +173,16 @@ def test_unknown_names_are_refused():
         fc1("diagonal", 8, 2, 4)
     with pytest.raises(UsageError, match="depth"):
         Pattern.make("band", 8, 2, "depth", 4)
+
+
+@pytest.mark.parametrize("kind", ["band", "random", "band-permuted-hidden"])
+def test_rows_and_columns_that_are_not_there_are_refused(kind):
+    pattern = Pattern.make(kind, 32, 8, "rows", 6)
+    for row in (-1, 32, 10**9):
+        for ask in (pattern.spans, pattern.row_span):
+            with pytest.raises(UsageError, match=f"row is {row}, it must be 0 to 31"):
+                ask(row)
+    for ask, count in ((pattern.inputs_of, 32), (pattern.outputs_of, 8)):
+        for begin, end in ((0, count + 1), (-1, count), (3, 2), (0, 10**9)):
+            with pytest.raises(UsageError, match="of the range is"):
+                ask(begin, end)

@@ -28,7 +28,7 @@ def run(paths, case, threads):
     """Reports of five updates, and every weight and moment after them."""
     trainer = Trainer(*paths, batch_size=SHAPE.B, sequence_length=SHAPE.T, threads=threads, **case)
     reports = [trainer.step() for _ in range(5)]
-    loss = trainer.evaluate(paths[1], 2, SHAPE.B, SHAPE.T)
+    loss = trainer.evaluate(paths[1], 2)
     state = trainer.optimizer_state() | {"p": {p.name: p.dense() for p in trainer.parameters()}}
     return [*reports, loss], state
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 from types import SimpleNamespace
@@ -148,8 +149,8 @@ def test_a_bad_gradient_changes_no_weight(name, files):
 def test_evaluation_is_the_cpus(files):
     ours, theirs = trainer_of(files, "cuda"), trainer_of(files, "cpu")
     for batches in (1, 20, 3):  # more than are under way at once
-        found = ours.evaluate(files.data, batches, SHAPE.B, SHAPE.T)
-        expected = theirs.evaluate(files.data, batches, SHAPE.B, SHAPE.T)
+        found = ours.evaluate(files.data, batches)
+        expected = theirs.evaluate(files.data, batches)
         assert found[1] == expected[1]
         assert found[0] == pytest.approx(expected[0], rel=1e-6)
         ours.step()
@@ -201,6 +202,13 @@ def test_a_run_that_does_not_fit_says_what_would(files):
         UsageError, match=r"needs .* of the GPU's memory .* would fit with --batch-size \d+ "
     ):
         trainer_of(files, "cuda", batch_size=2**25)
+
+
+def test_batches_that_cannot_be_page_locked_are_refused(files):
+    with pytest.raises(
+        UsageError, match=r"cannot allocate 1.\d TiB of page-locked memory for batches: .* free"
+    ):
+        trainer_of(files, "cuda", accumulate=2**31 - 1)
 
 
 def test_only_a_gpu_has_tf32(files):
@@ -270,6 +278,31 @@ def test_cupy_sees_and_changes_the_weights(files):
     del trainer
     gc.collect()
     assert float(view[3].sum()) == 2 * SHAPE.C
+
+
+def zero_later(parameter: Any, library: str) -> None:
+    """Lets another library set the weights to 0, on the null stream and not at once."""
+    if os.environ.get("PYLLMC_GPU_TESTS") == "1":
+        cupy = pytest.importorskip("cupy")
+        slow = cupy.ones((8192, 8192), cupy.float32)
+        for _ in range(50):
+            slow = 0 * (slow @ slow)
+        parameter.packed()[...] = slow[0, 0]
+        return
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    managed = address(parameter.shared().__dlpack__(), b"dltensor")
+    data = ctypes.c_void_p.from_address(managed)  # the structure's first member
+    fill = ctypes.CDLL(library).emulation_fill_later
+    fill(data, ctypes.c_float(0), ctypes.c_size_t(parameter.dense().size))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_step_waits_for_what_others_write(precision, files, cuda_environment):
+    trainer = trainer_of(files, "cuda", precision)
+    trainer.step()
+    zero_later(parameters(trainer)["wte"], cuda_environment["PYLLMC_CUDA_LIBRARY"])
+    assert trainer.step()["loss"] == pytest.approx(np.log(SHAPE.V), rel=1e-6)
 
 
 @pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") == "1", reason="a GPU's memory has CuPy")

@@ -136,7 +136,7 @@ def test_evaluation_reads_the_first_batches_in_order(files, device):
     trainer = make_trainer(files, {}, device=device)
     B, T = files.shape.B, files.shape.T
     for limit, count in [(1, 1), (5, 5), (100, 7)]:
-        total, targets = trainer.evaluate(files.train_data, limit, B, T)
+        total, targets = trainer.evaluate(files.train_data, limit)
         assert targets == count * B * T
         places = [(0, chunk) for chunk in range(3)] + [(1, chunk) for chunk in range(4)]
         losses = [

@@ -2,8 +2,11 @@
 //
 // B batch, T positions, C channels, V rows of the table that ids may name, maxT positions.
 // Backward adds to dwte (V', C) and dwpe (maxT, C); the order over (b, t) is fixed.
-// The caller has checked that 0 <= token < V (the data loader refuses others).
+// The caller has checked that 0 <= token < V (the data loader refuses others), and on a GPU, where
+// t0 is not to be read, require_positions().
 #pragma once
+
+#include <span>
 
 #include "core/context.h"
 
@@ -31,9 +34,13 @@ struct EmbeddingKernels {
 };
 extern const EmbeddingKernels embedding_cpu;
 
+// Throws UsageError when positions [first, first + T) are not all among `positions`.
+void require_positions(int64_t first, int64_t T, int64_t positions);
+
 void embedding_forward(const Context& context, const EmbeddingForward& args);
 void embedding_backward(const Context& context, const EmbeddingBackward& args);
-// Writes EmbeddingBackward::order for n tokens of [0, vocab), all in the host's memory.
-void order_by_token(const int32_t* tokens, int64_t n, int64_t vocab, int32_t* order);
+// Writes EmbeddingBackward::order for n tokens of [0, vocab), all in the host's memory. `places` is
+// scratch of vocab + 1.
+void order_by_token(const int32_t* tokens, int64_t n, std::span<int32_t> places, int32_t* order);
 
 }  // namespace pyllmc
