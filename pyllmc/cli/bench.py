@@ -351,7 +351,9 @@ def data(
 @click.option("--batch-size", "-b", type=POSITIVE, default=4, show_default=True, help="B.")
 @click.option("--sequence-length", "-t", type=POSITIVE, default=256, show_default=True, help="T.")
 @_precision
-@click.option("--steps", type=POSITIVE, default=3, show_default=True, help="Timed in a round.")
+@click.option(
+    "--steps", type=POSITIVE, default=3, show_default=True, help="Timed in a round, at least."
+)
 @_threads
 @click.option("--repeats", "-r", type=POSITIVE, default=5, show_default=True, help="Rounds.")
 def sweep(
@@ -369,8 +371,13 @@ def sweep(
 ) -> None:
     """Time and memory of a step against bandwidth, and how a step grows with B, T, C and L.
 
-    Writes sweep.md, sweep.json and plots. Parts already measured with the same settings by the same
-    program are kept: an interrupted sweep goes on where it was.
+    Writes sweep.md, sweep.json and two plots, and says before each part how long the rest takes.
+    Parts that sweep.json holds already, measured by the same program, are kept: an interrupted
+    sweep goes on where it was. Other settings need another folder.
+
+    \b
+    pyllmc bench sweep --out sweep --quick
+    pyllmc bench sweep --out sweep --channels 128,512 --layers 4 --precision fp32 --precision bf16
     """
     from pyllmc.bench.machine import all_threads
     from pyllmc.bench.sweep import Sweep

@@ -239,4 +239,4 @@ def test_built_in_text_has_the_size_asked_for() -> None:
 
 def test_slope_is_the_exponent() -> None:
     rows = [{"name": f"T={size}", "median_s": 0.5 * size**1.5} for size in (4, 8, 32)]
-    assert slope({"rows": rows}) == pytest.approx(1.5)
+    assert slope({"rows": rows}, "median_s") == pytest.approx(1.5)
