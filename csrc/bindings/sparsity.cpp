@@ -1,5 +1,6 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
+#include "sparsity/band_layout.h"
 #include "sparsity/pattern.h"
 
 namespace py = pybind11;
@@ -11,6 +12,10 @@ HiddenAxis hidden_axis(const std::string& name) {
   if (name == "rows") return HiddenAxis::rows;
   if (name == "cols") return HiddenAxis::cols;
   throw UsageError(message("there is no hidden axis '", name, "': use 'rows' or 'cols'"));
+}
+
+int64_t tile_floats(const Pattern& pattern) {
+  return pattern.is_band() ? BandLayout(pattern).floats() : pattern.total();
 }
 
 }  // namespace
@@ -49,6 +54,14 @@ void bind_sparsity(py::module_& m) {
                              [](const Pattern& p) { return std::string(pattern_name(p.kind())); })
       .def_property_readonly("is_band", &Pattern::is_band,
                              "Whether it is a diagonal band that leaves something out.")
+      .def_property_readonly(
+          "pays", &BandLayout::pays,
+          "Whether --execution band stores and multiplies it alone: a diagonal band whose tiles do\n"
+          "less than the masked dense product by enough. Every other pattern keeps the mask path.")
+      .def_property_readonly(
+          "tile_floats", &tile_floats,
+          "Floats of the tiles that hold a diagonal band, which are also the multiply-adds a row\n"
+          "of the products over them; total for other patterns.")
       .def_property_readonly("is_contiguous", &Pattern::is_contiguous,
                              "Whether every row keeps one run of columns or none.")
       .def(

@@ -83,18 +83,17 @@ def linear_contestants(
 
 
 def _linear(name: str, config: dict[str, Any], work: float, against: tuple[str, ...]) -> Contestant:
-    from pyllmc._core import bench
+    from pyllmc._core import Pattern, bench
 
     facts: dict[str, Any] = {"bandwidth": config["bandwidth"], "execution": config["execution"]}
     channels, hidden = config["channels"], config["hidden"]
-    band = bench.band_facts(channels, hidden, config["bandwidth"])
-    alone = config["execution"] == "band"
-    floats = band["floats"] if alone else channels * hidden
+    pattern = Pattern.make("band", hidden, channels, "rows", config["bandwidth"])
+    floats = pattern.tile_floats if config["execution"] == "band" else pattern.total
     facts |= {
-        "density": band["density"],
+        "density": pattern.density,
         "floats": floats,
-        "share_of_dense_memory": floats / (channels * hidden),
-        "executed": band["executed"] if alone else 1.0,
+        "share_of_dense_memory": floats / pattern.total,
+        "executed": floats / pattern.total,
     }
 
     def run() -> float:

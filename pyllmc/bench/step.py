@@ -45,13 +45,15 @@ class StepShape:
         return replace(self, fc1_bandwidth=0, fc2_bandwidth=0)
 
     def mlp_floats(self, execution: str) -> int:
-        """Floats stored for the MLP matrices of a layer; `execution` "band" stores a band alone
-        where that pays, "mask" the whole matrix."""
-        return sum(facts.floats for facts in self._mlp(execution))
+        """Floats stored for the MLP matrices of a layer, and multiply-adds a token; `execution`
+        "band" stores and multiplies a band alone where that pays, "mask" the whole matrix."""
+        from pyllmc._core import Pattern
 
-    def mlp_executed(self, execution: str) -> float:
-        """Share of the dense products' work that the MLP's do."""
-        return statistics.fmean(facts.executed for facts in self._mlp(execution))
+        patterns = [
+            Pattern.band(4 * self.channels, self.channels, bandwidth)
+            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
+        ]
+        return sum(p.tile_floats if execution == "band" and p.pays else p.total for p in patterns)
 
     def parameters(self, execution: str) -> int:
         """Floats stored for all weights, biases and embeddings."""
@@ -67,36 +69,13 @@ class StepShape:
         and 12 T C per layer and token for attention's two products, half of which causality saves.
         """
         c, t = self.channels, self.sequence_length
-        mlp = 8 * c * c * self.mlp_executed(execution)
-        weights = self.layers * (4 * c * c + mlp) + self.vocab * c
+        weights = self.layers * (4 * c * c + self.mlp_floats(execution)) + self.vocab * c
         return self.tokens * (6 * weights + 6 * self.layers * t * c)
 
     def least_bytes(self, execution: str) -> float:
         """Bytes that must pass to or from memory: each weight, gradient and two moments read and
         written once. Activations may stay in caches."""
         return 32.0 * self.parameters(execution)
-
-    def _mlp(self, execution: str) -> list[_Stored]:
-        return [
-            _stored(self.channels, bandwidth, execution)
-            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
-        ]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    floats: int
-    executed: float
-
-
-def _stored(channels: int, bandwidth: int, execution: str) -> _Stored:
-    from pyllmc._core import bench
-
-    if execution == "band" and bandwidth:
-        facts = bench.band_facts(channels, 4 * channels, bandwidth)
-        if facts["pays"]:
-            return _Stored(facts["floats"], facts["executed"])
-    return _Stored(4 * channels * channels, 1.0)
 
 
 class Workbench:

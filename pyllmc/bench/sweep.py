@@ -221,14 +221,13 @@ def _with(shape: StepShape, key: str, size: int) -> StepShape:
 
 
 def _cost(shape: StepShape) -> dict[str, Any]:
-    """Density of fc1, the share of the dense products that is executed, and bytes of the MLP
-    matrices with gradients and moments in a layer."""
-    from pyllmc._core import bench
+    """Density of fc1, bytes of the MLP matrices with gradients and moments in a layer, and their
+    share of dense ones, which is also the share of the products that is executed."""
+    from pyllmc._core import Pattern
 
     c = shape.channels
     return {
-        "density": bench.band_facts(c, 4 * c, shape.fc1_bandwidth)["density"],
-        "executed": shape.mlp_executed("band"),
+        "density": Pattern.band(4 * c, c, shape.fc1_bandwidth).density,
         "mlp_bytes": 16 * shape.mlp_floats("band"),
         "mlp_share_of_dense": shape.mlp_floats("band") / shape.dense.mlp_floats("band"),
         "flop_share_of_dense": shape.flop("band") / shape.dense.flop("band"),

@@ -17,9 +17,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         "varied, both MLP weights banded. Time: median of "
         f"{settings['repeats']} alternating rounds of at least {settings['steps']} timed steps "
         "each; ratios are medians of those taken within a round. MLP memory is that of weights, "
-        "gradients and both moments of a layer; peak memory is the whole process's. Executed: the "
-        "share of the dense MLP products that the tiles do; a band that saves too little is "
-        "multiplied as a whole matrix.",
+        "gradients and both moments of a layer; its share of dense is also the share of the dense "
+        "products that the band's tiles do (a band that saves too little is stored and multiplied "
+        "as a whole matrix). Peak memory is the whole process's.",
         "",
         "![Step time and memory against bandwidth](bandwidth.png)",
         "",
@@ -40,14 +40,14 @@ def _bands(name: str, part: Mapping[str, Any]) -> list[str]:
         "",
         _measured(part),
         "",
-        "| bandwidth | density | executed | step, ms | of dense | of FMA peak | MLP memory, MiB "
-        "| of dense | peak memory, MiB |",
-        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| bandwidth | density | step, ms | of dense | of FMA peak | MLP memory, MiB | of dense "
+        "| peak memory, MiB |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in part["rows"]:
         lines.append(
-            f"| {row['name']} | {row['density']:.3f} | {row['executed']:.3f} "
-            f"| {1e3 * row['median_s']:.4g} | {row['ratios'].get('dense', 1):.3f} "
+            f"| {row['name']} | {row['density']:.3f} | {1e3 * row['median_s']:.4g} "
+            f"| {row['ratios'].get('dense', 1):.3f} "
             f"| {row['fma_fraction']:.3f} | {row['mlp_bytes'] / 2**20:.2f} "
             f"| {row['mlp_share_of_dense']:.3f} | {row['peak_memory'] / 2**20:.0f} |"
         )

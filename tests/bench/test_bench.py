@@ -134,11 +134,11 @@ def test_work_of_a_step_follows_from_its_sizes() -> None:
 
 def test_band_executes_and_stores_its_tiles_alone() -> None:
     shape = StepShape(128, 1, 2, 1000, 1, 8, fc1_bandwidth=64, fc2_bandwidth=64)
-    facts = _core.bench.band_facts(128, 512, 64)
-    assert facts["pays"]
-    assert facts["density"] < facts["executed"] < 0.3
-    assert shape.mlp_floats("band") == 2 * facts["floats"] < 0.3 * shape.mlp_floats("mask")
-    saved = 2 * 4 * 128 * 128 * (1 - facts["executed"])
+    pattern = _core.Pattern.band(512, 128, 64)
+    assert pattern.pays
+    assert pattern.kept < pattern.tile_floats < 0.3 * pattern.total
+    assert shape.mlp_floats("band") == 2 * pattern.tile_floats
+    saved = 2 * (pattern.total - pattern.tile_floats)
     assert shape.flop("mask") - shape.flop("band") == pytest.approx(8 * 6 * saved)
 
 
