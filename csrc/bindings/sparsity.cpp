@@ -56,7 +56,8 @@ void bind_sparsity(py::module_& m) {
                              "Whether it is a diagonal band that leaves something out.")
       .def_property_readonly(
           "pays", &BandLayout::pays,
-          "Whether --execution band stores and multiplies it alone: a diagonal band whose tiles do\n"
+          "Whether --execution band stores and multiplies it alone: a diagonal band whose tiles "
+          "do\n"
           "less than the masked dense product by enough. Every other pattern keeps the mask path.")
       .def_property_readonly(
           "tile_floats", &tile_floats,
