@@ -8,6 +8,7 @@ from typing import Any
 
 from pyllmc.bench.peer import MODES, TorchPeer
 from pyllmc.bench.rounds import Contestant
+from pyllmc.errors import UsageError
 
 LAYERS = ("fc1", "fc2")
 
@@ -26,7 +27,16 @@ def linear_contestants(
     peer: TorchPeer | None,
 ) -> list[Contestant]:
     """Forward and backward (dx, dw, db) of each layer: dense, each bandwidth and execution, and
-    torch's matrix product. A round's time is the median over `calls` pairs of passes."""
+    torch's matrix product. A round's time is the median over `calls` pairs of passes. Raises
+    UsageError for a bandwidth that keeps everything."""
+    from pyllmc._core import Pattern
+
+    for bandwidth in bandwidths:
+        if Pattern.make("band", hidden, channels, "rows", bandwidth).is_dense:
+            raise UsageError(
+                f"a band of {bandwidth} leaves nothing out of a weight between {hidden} hidden "
+                f"units and {channels} channels, which is timed as dense: give smaller --bandwidths"
+            )
     found = []
     work = 6.0 * tokens * channels * hidden  # 2 forward, 4 backward
     for layer in layers:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pyllmc.bench.rounds import Contestant
-from pyllmc.errors import PyllmcError
+from pyllmc.errors import DeviceError, DivergedError, FormatError, PyllmcError, UsageError
+from pyllmc.programs import how_ended, train_banded_path
 
 _UNTIMED = 2
 
@@ -118,8 +119,6 @@ class Workbench:
         self, shape: StepShape, steps: int, threads: int, execution: str, precision: str
     ) -> tuple[float, int]:
         tokens, log = self._tokens(shape), self.folder / "log.txt"
-        from pyllmc.programs import train_banded_path
-
         command = [str(train_banded_path())]
         settings: dict[str, object] = {
             "log": log,
@@ -223,15 +222,22 @@ child = os.fork()
 if child == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 _, status, usage = os.wait4(child, 0)
-print(usage.ru_maxrss * 1024)
-sys.exit(os.waitstatus_to_exitcode(status) & 255)
+print(usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status))
 """
+_ERRORS = (UsageError, DivergedError, FormatError, DeviceError)
 
 
 def _run(command: list[str]) -> int:
-    """Run a program quietly; its peak resident memory in bytes."""
+    """Run a program quietly; its peak resident memory in bytes. Raises the error that its exit code
+    stands for."""
     launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, *command]
     done = subprocess.run(launch, capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        raise PyllmcError(done.stderr.strip())
-    return int(done.stdout.split()[-1])
+    memory, code = 0, done.returncode
+    if code == 0:
+        memory, code = map(int, done.stdout.split()[-2:])
+    if code == 0:
+        return memory
+    kind = next((error for error in _ERRORS if error.exit_code == code), PyllmcError)
+    words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    last = f": {words[-1]}" if words else ""
+    raise kind(f"{Path(command[0]).name} {how_ended(code)}{last}")

@@ -84,7 +84,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Shapes and effort. Heads have 64 channels (C / 2 where C < 128)."""
+    """Shapes and effort. Heads have 64 channels (C / 2 where C < 128), or what divides C."""
 
     channels: tuple[int, ...]
     layers: int
@@ -185,7 +185,7 @@ class Sweep:
     def _bands(self, channels: int) -> dict[str, StepShape]:
         """Dense, then both bandwidths from C / 8, doubling up to 4 C, and 6 C."""
         dense = self._shape(channels)
-        bands = [channels * 2**power // 8 for power in range(6)] + [6 * channels]
+        bands = [max(1, channels * 2**power // 8) for power in range(6)] + [6 * channels]
         return {"dense": dense} | {
             str(bandwidth): replace(dense, fc1_bandwidth=bandwidth, fc2_bandwidth=bandwidth)
             for bandwidth in bands
@@ -211,7 +211,8 @@ def _announced(parts: list[Part]) -> Iterator[Part]:
 
 
 def _heads(channels: int) -> int:
-    return max(2, channels // 64)
+    most = max(2, channels // 64)
+    return next(heads for heads in range(most, 0, -1) if channels % heads == 0)
 
 
 def _with(shape: StepShape, key: str, size: int) -> StepShape:

@@ -18,6 +18,7 @@ from pyllmc.cli.bench_options import (
     threads_option,
     tokens_option,
     torch_peer,
+    vocab_option,
 )
 
 
@@ -36,8 +37,7 @@ from pyllmc.cli.bench_options import (
 )
 @click.option(
     "--bandwidths",
-    default="256,512",
-    show_default=True,
+    show_default="C / 2, C",
     callback=numbers_above_0,
     help="Beside dense, separated by commas.",
 )
@@ -51,6 +51,7 @@ def linear(
     tokens: int,
     channels: int,
     hidden: int,
+    bandwidths: list[int] | None,
     calls: int,
     peer: str | None,
     peer_python: str | None,
@@ -59,12 +60,16 @@ def linear(
     as_json: bool,
     **choices: Any,
 ) -> None:
-    """Time fc1 and fc2, forward and backward: dense, banded, and PyTorch's."""
+    """Time fc1 and fc2, forward and backward: dense, banded, and PyTorch's.
+
+    A band is stored and multiplied alone here whether that pays or not.
+    """
     from pyllmc.bench.machine import all_threads
     from pyllmc.bench.ops import linear_contestants
 
     threads = all_threads(threads)
     hidden = hidden or 4 * channels
+    choices["bandwidths"] = bandwidths or [max(1, channels // 2), channels]
     with ExitStack() as stack:
         contestants = linear_contestants(
             tokens=tokens,
@@ -82,7 +87,7 @@ def linear(
 @click.command()
 @tokens_option
 @click.option("--channels", "-C", type=POSITIVE, default=128, show_default=True, help="C.")
-@click.option("--vocab", type=POSITIVE, default=50257, show_default=True, help="Vocabulary V.")
+@vocab_option()
 @precision_option
 @click.option("--calls", type=POSITIVE, default=3, show_default=True, help="Timed in a round.")
 @peer_options

@@ -77,15 +77,30 @@ model_options = combined(
     click.option("--channels", "-C", type=POSITIVE, default=128, show_default=True, help="C."),
     click.option("--layers", "-L", type=POSITIVE, default=4, show_default=True, help="Blocks L."),
     click.option("--heads", type=POSITIVE, default=4, show_default=True, help="Heads NH."),
-    click.option("--vocab", type=POSITIVE, default=50257, show_default=True, help="Vocabulary V."),
 )
 tokens_option = click.option(
     "--tokens", "-M", type=POSITIVE, default=4096, show_default=True, help="Rows, B T."
 )
 
 
-def numbers_above_0(context: click.Context, parameter: click.Parameter, value: str) -> list[int]:
-    """A list such as 256,512."""
+def vocab_option(default: int = 50257, *, trained: bool = False) -> Callable[[F], F]:
+    """The vocabulary's size; tokens that are trained on come from a file that has 16 bits each."""
+    most = 1 << 16 if trained else None
+    return click.option(
+        "--vocab",
+        type=click.IntRange(1, most),
+        default=default,
+        show_default=True,
+        help="Vocabulary V.",
+    )
+
+
+def numbers_above_0(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> list[int] | None:
+    """A list such as 256,512; None where nothing was given."""
+    if value is None:
+        return None
     try:
         found = [int(word) for word in value.split(",") if word]
     except ValueError:

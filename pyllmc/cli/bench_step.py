@@ -17,6 +17,7 @@ from pyllmc.cli.bench_options import (
     precision_option,
     threads_option,
     torch_peer,
+    vocab_option,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @model_options
+@vocab_option(trained=True)
 @click.option(
     "--batch-size", "-b", type=POSITIVE, default=16, show_default=True, help="Sequences B."
 )

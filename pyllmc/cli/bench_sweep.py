@@ -11,6 +11,7 @@ from pyllmc.cli.bench_options import (
     numbers_above_0,
     precision_option,
     threads_option,
+    vocab_option,
 )
 
 
@@ -25,7 +26,7 @@ from pyllmc.cli.bench_options import (
     help="Widths whose bandwidths are swept.",
 )
 @click.option("--layers", "-L", type=POSITIVE, default=2, show_default=True, help="L of these.")
-@click.option("--vocab", type=POSITIVE, default=4096, show_default=True, help="V of these.")
+@vocab_option(4096, trained=True)
 @click.option("--batch-size", "-b", type=POSITIVE, default=4, show_default=True, help="B.")
 @click.option("--sequence-length", "-t", type=POSITIVE, default=256, show_default=True, help="T.")
 @precision_option

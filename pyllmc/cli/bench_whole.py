@@ -12,11 +12,13 @@ from pyllmc.cli.bench_options import (
     compete,
     model_options,
     precision_option,
+    vocab_option,
 )
 
 
 @click.command()
 @model_options
+@vocab_option()
 @click.option("--context", type=POSITIVE, default=256, show_default=True, help="Positions maxT.")
 @click.option("--tokens", type=POSITIVE, default=128, show_default=True, help="Drawn in a round.")
 @precision_option

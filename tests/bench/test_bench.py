@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyllmc import _core, cli
-from pyllmc.bench import machine
+from pyllmc.bench import machine, step
 from pyllmc.bench.data import SEPARATOR, stories_text
 from pyllmc.bench.machine import Peak
 from pyllmc.bench.rounds import Contestant, compete, result
@@ -218,6 +218,56 @@ def test_sizes_that_cannot_work_are_refused() -> None:
     for wrong in ("0", "-8", "x"):
         assert invoke(*LINEAR, "--bandwidths", wrong).exit_code == 2
     assert invoke("data", "no_such_file.txt", "--tokenizer", "ministories").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("step", "--vocab", "65537"), "65537 is not in the range 1<=x<=65536"),
+        ((*LINEAR, "--bandwidths", "16,254"), "a band of 254 leaves nothing out"),
+        ((*LINEAR, "--bandwidths", "16,254", "--execution", "mask"), "give smaller --bandwidths"),
+        (("sweep", "--out", "x", "--channels", "64,a"), "Invalid value for '--channels'"),
+        (("linear", "--bandwidths", "0"), "'0' is no list of numbers above 0, such as 256,512"),
+    ],
+    ids=["vocab", "band", "mask", "channels", "bandwidths"],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(
+    command: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyllmc.bench.rounds.compete", None)
+    done = invoke(*command)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+
+
+def test_bands_of_linear_follow_the_width() -> None:
+    found = measured(*LINEAR, "--layer", "fc1")
+    assert found["settings"]["bandwidths"] == [16, 32]
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "said"),
+    [
+        (
+            "echo first >&2; echo no such file >&2; exit 4",
+            4,
+            "ended with exit code 4: no such file",
+        ),
+        ("exit 7", 1, "ended with exit code 7\n"),
+        ("kill -9 $$", 1, "was ended by SIGKILL, as the system does when memory runs out\n"),
+    ],
+    ids=["exit-code", "unknown-code", "signal"],
+)
+def test_a_program_that_fails_is_told_with_code_and_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, exit_code: int, said: str
+) -> None:
+    program = tmp_path / "train_banded"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(step, "train_banded_path", lambda: program)
+    done = invoke(*STEP)
+    assert done.exit_code == exit_code
+    assert f"pyllmc: train_banded {said}" in done.stderr
 
 
 def test_fma_peak_adds_up_threads_and_names_its_instructions() -> None:

@@ -99,6 +99,15 @@ def test_an_interrupted_sweep_has_kept_what_it_measured(
     assert "holds 3 of 6 parts" in again.stderr
 
 
+def test_any_width_has_heads_that_divide_it() -> None:
+    plan = sweep.Sweep((4, 200), 1, 256, 1, 8, ("fp32",), 1, 1, 1)
+    for part in plan._parts():
+        for shape in part.shapes.values():
+            assert shape.channels % shape.heads == 0
+    narrow = plan._parts()[0].shapes
+    assert list(narrow) == ["dense", "1", "2", "4", "8", "16", "24"]
+
+
 def test_small_steps_are_timed_more_often_and_alike_with_a_band() -> None:
     small = StepShape(64, 1, 2, 256, 1, 64)
     large = StepShape(1024, 8, 16, 4096, 16, 256)
