@@ -63,7 +63,7 @@ execution_option = click.option(
     multiple=True,
     default=("band",),
     show_default=True,
-    help="How bands are stored and multiplied; may be given twice.",
+    help="band = stored and multiplied alone, mask = as whole matrices; may be given twice.",
 )
 peer_options = combined(
     click.option("--peer", type=click.Choice(["torch"]), help="Time PyTorch in turn with ours."),
