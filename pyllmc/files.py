@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from pyllmc.errors import WriteError
+from pyllmc.errors import FormatError, WriteError
 
 _WRITE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 _serial = itertools.count()
@@ -71,6 +72,15 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
     """Write a whole file at once (str as UTF-8, line ends as given); see `atomic_writer`."""
     with atomic_writer(path) as stream:
         stream.write(data.encode() if isinstance(data, str) else data)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes. Raises FormatError when it cannot be read."""
+    try:
+        with open(path, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

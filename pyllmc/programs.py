@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -30,6 +31,14 @@ def exec_train_banded() -> NoReturn:
 def exec_generate_banded() -> NoReturn:
     """Console script `generate_banded`: the process becomes the program."""
     _exec("generate_banded")
+
+
+def how_ended(code: int) -> str:
+    """What became of a program that returned this code; minus a number is a signal's."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"
 
 
 def _find(name: str) -> Path:

@@ -142,6 +142,19 @@ def test_readme_names_only_targets_that_exist(repo_root: Path) -> None:
     assert {"demo", "test"} <= used <= targets(repo_root)
 
 
+def test_readme_names_every_environment_variable(repo_root: Path) -> None:
+    sources = [
+        repo_root / "setup.py",
+        *(repo_root / "csrc").rglob("*.cpp"),
+        *(repo_root / "pyllmc").rglob("*.py"),
+    ]
+    reading = re.compile(r'(?:getenv\(|environ\.get\(|environ\[)"(PYLLMC_\w+)"')
+    read = {name for path in sources for name in reading.findall(path.read_text())}
+    assert read > {"PYLLMC_CUDA", "PYLLMC_ISA", "PYLLMC_LOCKS"}
+    text = (repo_root / "README.md").read_text()
+    assert {name for name in read if name not in text} == {"PYLLMC_FAULT"}  # builds for tests only
+
+
 def test_ci_runs_the_tests_as_the_readme_does(repo_root: Path) -> None:
     script = (repo_root / ".ci" / "run").read_text()
     assert "make test ||" in script

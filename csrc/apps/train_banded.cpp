@@ -41,6 +41,9 @@ pyllmc::Flags flags_for(Choices& choices) {
       "  train_banded -1 512 -2 0 -e model.bin -c ckpt.bin -n 5000 -b 16 -t 256 -v 500 -s 1000 \\\n"
       "      -o logs/log_fc1_bw512.txt\n"
       "  train_banded -w 256 -e model.bin -c checkpoint_banded.bin -n 2000\n",
+      "A band is stored and multiplied alone where its tiles leave out enough; every other\n"
+      "--pattern keeps whole weights under a mask, whatever --execution says.\n"
+      "\n"
       "Beside a checkpoint X.bin, X.state/step_<N>/ holds all that --resume needs to go on as if "
       "the\n"
       "run had never stopped, to the last bit; the two newest are kept. What has changed since "

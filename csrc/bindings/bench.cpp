@@ -143,18 +143,6 @@ py::dict bench_linear(int64_t M, int64_t channels, int64_t hidden, const std::st
   return out;
 }
 
-py::dict band_facts(int64_t channels, int64_t hidden, int64_t bandwidth) {
-  const Pattern pattern = pattern_of(channels, hidden, "fc1", bandwidth);
-  std::optional<BandLayout> band;
-  if (pattern.is_band()) band.emplace(pattern);
-  py::dict out;
-  out["density"] = static_cast<double>(pattern.kept()) / static_cast<double>(channels * hidden);
-  out["pays"] = band && BandLayout::pays(pattern);
-  out["floats"] = band ? band->floats() : channels * hidden;
-  out["executed"] = band ? band->executed() : 1.0;
-  return out;
-}
-
 py::dict bench_classifier(int64_t M, int64_t channels, int64_t vocab, const std::string& precision,
                           int threads, int64_t repeats) {
   require_positive("M", M);
@@ -356,8 +344,6 @@ void bind_bench(py::module_& m) {
   bench.def("classifier", bench_classifier, py::arg("M"), py::arg("channels"), py::arg("vocab"),
             py::arg("precision") = "fp32", py::arg("threads") = 1, py::arg("repeats") = 5,
             "{loss, loss_and_gradients: seconds of each call}");
-  bench.def("band_facts", band_facts, py::arg("channels"), py::arg("hidden"), py::arg("bandwidth"),
-            "{density, pays: whether the band is stored alone, floats and executed if it is}");
   bench.def("fma_peak", fma_peak, py::arg("threads") = 1, py::arg("seconds") = 0.1,
             py::arg("precision") = "fp32",
             "{gflops, isa} of multiply-adds in registers alone, the threads added up.");

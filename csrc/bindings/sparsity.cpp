@@ -1,6 +1,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "core/require.h"
+#include "sparsity/band_layout.h"
 #include "sparsity/pattern.h"
 
 namespace py = pybind11;
@@ -21,6 +22,10 @@ Pattern::Span range(int64_t begin, int64_t end, int64_t count) {
   require_between("the end of the range", end, 0, count);
   require_between("the begin of the range", begin, 0, end);
   return {begin, end};
+}
+
+int64_t tile_floats(const Pattern& pattern) {
+  return pattern.is_band() ? BandLayout(pattern).floats() : pattern.total();
 }
 
 }  // namespace
@@ -59,6 +64,15 @@ void bind_sparsity(py::module_& m) {
                              [](const Pattern& p) { return std::string(pattern_name(p.kind())); })
       .def_property_readonly("is_band", &Pattern::is_band,
                              "Whether it is a diagonal band that leaves something out.")
+      .def_property_readonly(
+          "pays", &BandLayout::pays,
+          "Whether --execution band stores and multiplies it alone: a diagonal band whose tiles "
+          "do\n"
+          "less than the masked dense product by enough. Every other pattern keeps the mask path.")
+      .def_property_readonly(
+          "tile_floats", &tile_floats,
+          "Floats of the tiles that hold a diagonal band, which are also the multiply-adds a row\n"
+          "of the products over them; total for other patterns.")
       .def_property_readonly("is_contiguous", &Pattern::is_contiguous,
                              "Whether every row keeps one run of columns or none.")
       .def(

@@ -8,6 +8,7 @@ from typing import Any
 
 from pyllmc.bench.peer import MODES, TorchPeer
 from pyllmc.bench.rounds import Contestant
+from pyllmc.errors import UsageError
 
 LAYERS = ("fc1", "fc2")
 
@@ -26,7 +27,16 @@ def linear_contestants(
     peer: TorchPeer | None,
 ) -> list[Contestant]:
     """Forward and backward (dx, dw, db) of each layer: dense, each bandwidth and execution, and
-    torch's matrix product. A round's time is the median over `calls` pairs of passes."""
+    torch's matrix product. A round's time is the median over `calls` pairs of passes. Raises
+    UsageError for a bandwidth that keeps everything."""
+    from pyllmc._core import Pattern
+
+    for bandwidth in bandwidths:
+        if Pattern.make("band", hidden, channels, "rows", bandwidth).is_dense:
+            raise UsageError(
+                f"a band of {bandwidth} leaves nothing out of a weight between {hidden} hidden "
+                f"units and {channels} channels, which is timed as dense: give smaller --bandwidths"
+            )
     found = []
     work = 6.0 * tokens * channels * hidden  # 2 forward, 4 backward
     for layer in layers:
@@ -83,18 +93,17 @@ def linear_contestants(
 
 
 def _linear(name: str, config: dict[str, Any], work: float, against: tuple[str, ...]) -> Contestant:
-    from pyllmc._core import bench
+    from pyllmc._core import Pattern, bench
 
     facts: dict[str, Any] = {"bandwidth": config["bandwidth"], "execution": config["execution"]}
     channels, hidden = config["channels"], config["hidden"]
-    band = bench.band_facts(channels, hidden, config["bandwidth"])
-    alone = config["execution"] == "band"
-    floats = band["floats"] if alone else channels * hidden
+    pattern = Pattern.make("band", hidden, channels, "rows", config["bandwidth"])
+    floats = pattern.tile_floats if config["execution"] == "band" else pattern.total
     facts |= {
-        "density": band["density"],
+        "density": pattern.density,
         "floats": floats,
-        "share_of_dense_memory": floats / (channels * hidden),
-        "executed": band["executed"] if alone else 1.0,
+        "share_of_dense_memory": floats / pattern.total,
+        "executed": floats / pattern.total,
     }
 
     def run() -> float:

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from pyllmc.bench.rounds import Contestant
-from pyllmc.errors import PyllmcError
+from pyllmc.errors import DeviceError, DivergedError, FormatError, PyllmcError, UsageError
+from pyllmc.programs import how_ended, train_banded_path
 
 _UNTIMED = 2
 
@@ -45,9 +46,15 @@ class StepShape:
         return replace(self, fc1_bandwidth=0, fc2_bandwidth=0)
 
     def mlp_floats(self, execution: str) -> int:
-        """Floats stored for the MLP matrices of a layer; `execution` "band" stores a band alone
-        where that pays, "mask" the whole matrix."""
-        return sum(facts.floats for facts in self._mlp(execution))
+        """Floats stored for the MLP matrices of a layer, and multiply-adds a token; `execution`
+        "band" stores and multiplies a band alone where that pays, "mask" the whole matrix."""
+        from pyllmc._core import Pattern
+
+        patterns = [
+            Pattern.band(4 * self.channels, self.channels, bandwidth)
+            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
+        ]
+        return sum(p.tile_floats if execution == "band" and p.pays else p.total for p in patterns)
 
     def parameters(self, execution: str) -> int:
         """Floats stored for all weights, biases and embeddings."""
@@ -63,36 +70,13 @@ class StepShape:
         and 12 T C per layer and token for attention's two products, half of which causality saves.
         """
         c, t = self.channels, self.sequence_length
-        mlp = sum(4 * c * c * facts.executed for facts in self._mlp(execution))
-        weights = self.layers * (4 * c * c + mlp) + self.vocab * c
+        weights = self.layers * (4 * c * c + self.mlp_floats(execution)) + self.vocab * c
         return self.tokens * (6 * weights + 6 * self.layers * t * c)
 
     def least_bytes(self, execution: str) -> float:
         """Bytes that must pass to or from memory: each weight, gradient and two moments read and
         written once. Activations may stay in caches."""
         return 32.0 * self.parameters(execution)
-
-    def _mlp(self, execution: str) -> list[_Stored]:
-        return [
-            _stored(self.channels, bandwidth, execution)
-            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
-        ]
-
-
-@dataclass(frozen=True)
-class _Stored:
-    floats: int
-    executed: float
-
-
-def _stored(channels: int, bandwidth: int, execution: str) -> _Stored:
-    from pyllmc._core import bench
-
-    if execution == "band" and bandwidth:
-        facts = bench.band_facts(channels, 4 * channels, bandwidth)
-        if facts["pays"]:
-            return _Stored(facts["floats"], facts["executed"])
-    return _Stored(4 * channels * channels, 1.0)
 
 
 class Workbench:
@@ -135,8 +119,6 @@ class Workbench:
         self, shape: StepShape, steps: int, threads: int, execution: str, precision: str
     ) -> tuple[float, int]:
         tokens, log = self._tokens(shape), self.folder / "log.txt"
-        from pyllmc.programs import train_banded_path
-
         command = [str(train_banded_path())]
         settings: dict[str, object] = {
             "log": log,
@@ -240,15 +222,22 @@ child = os.fork()
 if child == 0:
     os.execv(sys.argv[1], sys.argv[1:])
 _, status, usage = os.wait4(child, 0)
-print(usage.ru_maxrss * 1024)
-sys.exit(os.waitstatus_to_exitcode(status) & 255)
+print(usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status))
 """
+_ERRORS = (UsageError, DivergedError, FormatError, DeviceError)
 
 
 def _run(command: list[str]) -> int:
-    """Run a program quietly; its peak resident memory in bytes."""
+    """Run a program quietly; its peak resident memory in bytes. Raises the error that its exit code
+    stands for."""
     launch = [sys.executable, "-I", "-S", "-c", _LAUNCH, *command]
     done = subprocess.run(launch, capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        raise PyllmcError(done.stderr.strip())
-    return int(done.stdout.split()[-1])
+    memory, code = 0, done.returncode
+    if code == 0:
+        memory, code = map(int, done.stdout.split()[-2:])
+    if code == 0:
+        return memory
+    kind = next((error for error in _ERRORS if error.exit_code == code), PyllmcError)
+    words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    last = f": {words[-1]}" if words else ""
+    raise kind(f"{Path(command[0]).name} {how_ended(code)}{last}")

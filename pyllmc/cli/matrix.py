@@ -16,6 +16,7 @@ from pyllmc.cli.matrix_options import (
     set_option,
     sinks_offered,
 )
+from pyllmc.data.progress import clock
 from pyllmc.errors import UsageError
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import RUN, make_plan
@@ -28,7 +29,7 @@ from pyllmc.experiments.runner import (
 )
 from pyllmc.experiments.script import shell_script
 from pyllmc.experiments.status import cell_status, find_matrices, summary
-from pyllmc.experiments.text_table import clock, number, text_table
+from pyllmc.experiments.text_table import number, text_table
 from pyllmc.programs import train_banded_path
 from pyllmc.sinks.process import Followers
 from pyllmc.sinks.sink import require_installed

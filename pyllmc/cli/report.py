@@ -111,7 +111,7 @@ def load_experiment(matrix: Matrix, logs: Path | None = None) -> Experiment:
         description=matrix.description,
         questions=matrix.questions,
         baseline=first_run(matrix, matrix.baseline),
-        arms=load_arms(matrix, shape["channels"], shape["num_layers"]),
+        arms=load_arms(matrix, shape),
         seeds=matrix.seeds,
         trials=tuple(trials),
         losses=read_log_files(files),
@@ -198,8 +198,9 @@ def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int
     model = matrix.model_path(matrix.seeds[0])
     logged = [m.settings for m in metrics if all(key in m.settings for key in _SHAPE.values())]
     if model.is_file():
-        header = _core.read_checkpoint_header(str(model))
-        shape, source = {key: int(header[key]) for key in _SHAPE}, f"`{model.name}`"
+        header = _core.read_model_header(str(model))
+        shape = {key: int(header[key]) for key in (*_SHAPE, "hidden", "mlp_rank")}
+        source = f"`{model.name}`"
     elif logged:
         shape = {key: int(logged[0][name]) for key, name in _SHAPE.items()}
         source = f"the runs' settings (there is no `{model.name}`)"
@@ -210,7 +211,8 @@ def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int
         shape["padded_vocab_size"] = -(-wanted.vocab // 128) * 128
         source = f"the matrix file (there is no `{model.name}`)"
     c = shape["channels"]
-    hidden, rank = matrix.model.hidden or 4 * c, matrix.model.mlp_rank
+    hidden = shape.setdefault("hidden", matrix.model.hidden or 4 * c)
+    rank = shape.setdefault("mlp_rank", matrix.model.mlp_rank)
     mlp = 2 * (rank * (c + hidden) if rank else c * hidden) + hidden + c
     # Embeddings; per layer attention's 4 C² + 4 C, two norms' 4 C and the MLP; the final norm.
     shape["parameters"] = (

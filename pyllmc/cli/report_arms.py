@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pyllmc.experiments.matrix import Matrix, Run
     from pyllmc.report.inputs import Arm, Band, Mlp
 
 
-def load_arms(matrix: Matrix, channels: int, layers: int) -> tuple[Arm, ...]:
+def load_arms(matrix: Matrix, shape: Mapping[str, int]) -> tuple[Arm, ...]:
     """Every run of a matrix as an arm of the report; each is compared with its baseline at its own
-    learning rate if that was run."""
+    learning rate if that was run. `shape` is that of the matrix's [model], as in Experiment."""
     from pyllmc.report.rates import at_equal_rates
 
-    arms = tuple(_arm(matrix, run, channels, layers) for run in matrix.runs)
+    arms = tuple(_arm(matrix, run, shape) for run in matrix.runs)
     baselines = at_equal_rates(arms)
     return tuple(replace(arm, baseline=baselines[arm.name]) for arm in arms)
 
@@ -27,7 +28,7 @@ def first_run(matrix: Matrix, name: str) -> str:
     return next(run.name for run in matrix.runs if name == (run.name if name in names else run.arm))
 
 
-def _arm(matrix: Matrix, run: Run, channels: int, layers: int) -> Arm:
+def _arm(matrix: Matrix, run: Run, shape: Mapping[str, int]) -> Arm:
     from pyllmc.experiments.settings import resolve
     from pyllmc.report.inputs import Arm
 
@@ -39,54 +40,74 @@ def _arm(matrix: Matrix, run: Run, channels: int, layers: int) -> Arm:
             for key, value in settings.items()
             if key not in ("init_seed", "data_seed") or key in run.settings
         }
-    hidden = run.model.hidden or 4 * channels
-    bands = {
-        "fc1": _band(run.pattern, "rows", hidden, channels, run.fc1_bandwidths),
-        "fc2": _band(run.pattern, "cols", channels, hidden, run.fc2_bandwidths),
-    }
+    patterns = _patterns(run, shape["channels"])
     return Arm(
         name=run.name,
         label=run.label,
         baseline=first_run(matrix, run.baseline),
         settings=settings,
         data={"train": run.data.train, "val": run.data.val, "test": run.data.test},
-        bands=bands,
-        mlp=_mlp(matrix, run, bands, channels, layers),
+        bands={name: _band(found) for name, found in patterns.items()},
+        mlp=_mlp(run, patterns, shape),
     )
 
 
-def _mlp(matrix: Matrix, run: Run, bands: dict[str, Band], channels: int, layers: int) -> Mlp:
+def _patterns(run: Run, channels: int) -> dict[str, list[Any]]:
+    """Patterns of FC1 and FC2: one a layer, or one that all layers have; none where the weights
+    are products of factors."""
+    from pyllmc import _core
+
+    if run.model.mlp_rank:
+        return {}
+    hidden = run.model.hidden or 4 * channels
+    found = {}
+    for name, shape, by_layer in (
+        ("fc1", (hidden, channels, "rows"), run.fc1_bandwidths),
+        ("fc2", (channels, hidden, "cols"), run.fc2_bandwidths),
+    ):
+        widths = by_layer[:1] if len(set(by_layer)) == 1 else by_layer
+        found[name] = [_core.Pattern.make(run.pattern, *shape, width) for width in widths]
+    return found
+
+
+def _mlp(run: Run, patterns: Mapping[str, Sequence[Any]], shape: Mapping[str, int]) -> Mlp:
     """The MLP beside that of the matrix's [model]."""
     from pyllmc.report.inputs import Mlp
 
+    channels, layers = shape["channels"], shape["num_layers"]
     hidden, rank = run.model.hidden or 4 * channels, run.model.mlp_rank
-    usual = matrix.model.hidden or 4 * channels
-    sparse = any(not band.keeps_all for band in bands.values())
-    shape = "low-rank" if rank else ""
-    if hidden != usual and not rank:
-        shape = "wider" if hidden > usual else "narrower"
-    stored = layers * 2 * hidden * channels
-    weights = sum(layers * band.kept // band.layers for band in bands.values())
+    sparse = any(not p.is_dense for found in patterns.values() for p in found)
+    word = "low-rank" if rank and rank != shape["mlp_rank"] else ""
+    if hidden != shape["hidden"] and not rank:
+        word = "wider" if hidden > shape["hidden"] else "narrower"
+    weights = _over_layers(patterns, layers, lambda p: p.kept)
+    stored = _over_layers(patterns, layers, lambda p: p.total)
+    tiles = _over_layers(patterns, layers, lambda p: p.tile_floats if p.pays else p.total)
     if rank:
-        stored = weights = layers * 2 * rank * (hidden + channels)
+        weights = stored = tiles = layers * 2 * rank * (hidden + channels)
     return Mlp(
         run.pattern if sparse else "band",
         run.mask_seed if sparse and run.pattern != "band" else None,
-        shape,
+        word,
         weights,
         stored,
+        tiles,
     )
 
 
-def _band(pattern: str, hidden_axis: str, rows: int, cols: int, by_layer: tuple[int, ...]) -> Band:
-    from pyllmc import _core
+def _over_layers(
+    patterns: Mapping[str, Sequence[Any]], layers: int, count: Callable[[Any], int]
+) -> int:
+    return sum(sum(map(count, found)) * layers // len(found) for found in patterns.values())
+
+
+def _band(patterns: Sequence[Any]) -> Band:
     from pyllmc.report.inputs import Band
 
-    widths = by_layer[:1] if len(set(by_layer)) == 1 else by_layer
-    made = [_core.Pattern.make(pattern, rows, cols, hidden_axis, width) for width in widths]
+    widths = tuple(p.bandwidth for p in patterns)
     return Band(
         widths[0] if len(widths) == 1 else widths,
-        sum(p.kept for p in made),
-        len(made) * rows * cols,
-        len(made),
+        sum(p.kept for p in patterns),
+        sum(p.total for p in patterns),
+        len(patterns),
     )

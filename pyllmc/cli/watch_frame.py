@@ -13,11 +13,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from pyllmc.data.progress import clock
 from pyllmc.experiments.board import Board, Row
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.metrics import Metrics
 from pyllmc.experiments.state import read_state
-from pyllmc.experiments.text_table import clock, number
+from pyllmc.experiments.text_table import number
 
 _STYLES = {
     "running": "bold cyan",

@@ -6,7 +6,6 @@ The record `<name>.json` is written last and removed first, so where it stands t
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pyllmc.data.progress import say
 from pyllmc.data.token_file import Tokens, token_file_writer
 from pyllmc.data.tokenizer_file import write_tokenizer_file
 from pyllmc.errors import UsageError
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, file_sha256
 
 SPLITS = ("train", "val", "test")
 RECORD_FORMAT = 1
@@ -145,8 +144,3 @@ def write_dataset(
     }
     atomic_write(folder / f"{name}.json", json.dumps(record, indent=2) + "\n")
     return Dataset(folder, name, record)
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

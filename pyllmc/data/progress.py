@@ -18,6 +18,15 @@ def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def clock(seconds: float | None) -> str:
+    """`m:ss`, or `h:mm:ss` from an hour on; `-` for None."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
 class Progress:
     """`with Progress("tokenizing", total) as p: p.update(done)`, in bytes or any other `unit`.
 
@@ -30,6 +39,7 @@ class Progress:
         self._unit = unit
         self._scale = 1e6 if unit == "MB" else 1
         self._next_line = time.monotonic() + LINE_EVERY_S
+        self._first: tuple[float, int] | None = None
         self._bar: rich.progress.Progress | None = None
 
     def __enter__(self) -> Progress:
@@ -59,12 +69,23 @@ class Progress:
             self._bar.stop()
 
     def update(self, done: int) -> None:
+        # What was there before the first update, as of a download that goes on, took no time here.
+        self._first = self._first or (time.monotonic(), done)
         if self._bar is not None:
             self._bar.update(self._task, completed=done, amount=self._amount(done))
         elif time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + LINE_EVERY_S
-            share = f" ({100 * done / self._total:.0f} %)" if self._total else ""
-            say(f"{self._title}: {self._amount(done)}{share}")
+            say(f"{self._title}: {self._amount(done)}{self._share(done)}")
+
+    def _share(self, done: int) -> str:
+        if not self._total or self._first is None:
+            return ""
+        start, before = self._first
+        left = ""
+        if done > before:
+            seconds = (time.monotonic() - start) * (self._total - done) / (done - before)
+            left = f", about {clock(seconds)} left"
+        return f" ({100 * done / self._total:.0f} %{left})"
 
     def _amount(self, done: int) -> str:
         total = f" of {self._total / self._scale:,.0f}" if self._total else ""

@@ -16,7 +16,6 @@ from typing import IO
 
 from pyllmc.errors import WriteError
 from pyllmc.experiments.gpus import Slot
-from pyllmc.experiments.identity import file_sha256
 from pyllmc.experiments.job import Job
 from pyllmc.experiments.judge import judge
 from pyllmc.experiments.lock import MachineUse
@@ -34,7 +33,7 @@ from pyllmc.experiments.state import (
     write_state,
 )
 from pyllmc.experiments.stop import cancel_request, clear_cancel, stop_with_parent
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, file_sha256
 
 HEARTBEAT_SECONDS = 10.0
 # How long the program of a killed runner may take to finish its step and save.

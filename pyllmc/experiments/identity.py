@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyllmc.errors import FormatError
 from pyllmc.experiments.matrix import Cell, Data, Matrix
 from pyllmc.experiments.settings import resolve
+from pyllmc.files import file_sha256
 
 # Above this size the hash that `pyllmc data prepare` recorded is taken instead of reading the file,
 # unless the file was written to after the record.
@@ -21,15 +21,6 @@ _TOKEN_HEADER = 1024
 TO_BE_MADE = "to be made"
 
 Configuration = dict[str, dict[str, object]]
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes. Raises FormatError when it cannot be read."""
-    try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise FormatError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def data_fingerprint(pattern: str) -> str | None:

@@ -11,10 +11,9 @@ from typing import Any
 
 from pyllmc import _core
 from pyllmc.errors import FormatError, UsageError
-from pyllmc.experiments.identity import file_sha256
 from pyllmc.experiments.matrix import Cell, Data, Matrix, Weights
 from pyllmc.experiments.state import read_json
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, file_sha256
 
 # Enough that the runs of 00007 see no token twice, so that memorizing cannot help.
 _RANDOM_TOKENS = 10_000_000

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pyllmc.errors import FormatError
 from pyllmc.experiments.state import (
     State,
     cell_lock,
@@ -78,6 +79,15 @@ class Job:
 
 def read_job(cell_dir: Path) -> Job:
     """The job that was queued in a cell's folder. Raises FormatError."""
-    table = read_json(cell_dir / FILE_NAME) or {}
-    table.update({key: Path(table[key]) for key in _PATHS})
-    return Job(**{**table, "command": tuple(table["command"])})
+    path = cell_dir / FILE_NAME
+    table = read_json(path)
+    if table is None:
+        raise FormatError(f"{path} is missing: `pyllmc matrix run` writes it when it queues a cell")
+    try:
+        paths = {key: Path(table[key]) for key in _PATHS}
+        return Job(**{**table, **paths, "command": tuple(table["command"])})
+    except (KeyError, TypeError) as error:
+        raise FormatError(
+            f"{path} does not describe a job ({type(error).__name__}: {error}): queue the cell "
+            "again with `pyllmc matrix run`"
+        ) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pyllmc.experiments.job import Job
 from pyllmc.experiments.metrics import read_metrics
+from pyllmc.programs import how_ended
 
 _DIVERGED = 3
 _PREEMPTED = (75, 130, -signal.SIGINT, -signal.SIGTERM)
@@ -29,10 +30,7 @@ def judge(job: Job, code: int, killed: bool, stderr: Path) -> tuple[str, int, st
     last = _last_line(stderr)
     if code == _DIVERGED:
         return "diverged", code, last or "loss or gradient not finite"
-    if code < 0:
-        hint = ", as the system does when memory runs out" if code == -signal.SIGKILL else ""
-        return "failed", code, f"ended by {signal.Signals(-code).name}{hint}"
-    return "failed", code, last or f"exit code {code}"
+    return "failed", code, (last if code > 0 else "") or f"the program {how_ended(code)}"
 
 
 def _unfinished(job: Job) -> str | None:

@@ -11,7 +11,6 @@ from pyllmc.experiments.identity import (
     Fingerprints,
     configuration,
     differences,
-    file_sha256,
     identity,
 )
 from pyllmc.experiments.inputs import missing_data, model_change
@@ -19,6 +18,7 @@ from pyllmc.experiments.matrix import Cell, Matrix, Run
 from pyllmc.experiments.metrics import read_metrics
 from pyllmc.experiments.provenance import program_sha256
 from pyllmc.experiments.state import RESULTS, State, read_json, read_state
+from pyllmc.files import file_sha256
 
 RUN, SKIP, REFUSE, BUSY = "run", "skip", "refuse", "busy"
 

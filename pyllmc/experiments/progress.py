@@ -7,8 +7,9 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from pyllmc.data.progress import clock
 from pyllmc.experiments.board import Board, Row
-from pyllmc.experiments.text_table import clock, number
+from pyllmc.experiments.text_table import number
 
 if TYPE_CHECKING:
     import rich.table

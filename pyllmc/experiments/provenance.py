@@ -15,7 +15,7 @@ from typing import Any
 import pyllmc
 from pyllmc import _core
 from pyllmc.experiments.gpus import Gpu
-from pyllmc.experiments.identity import file_sha256
+from pyllmc.files import file_sha256
 
 _MOST_UNTRACKED = 200
 

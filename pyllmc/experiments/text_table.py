@@ -20,15 +20,6 @@ def text_table(
     return "\n".join(lines)
 
 
-def clock(seconds: float | None) -> str:
-    """`m:ss`, or `h:mm:ss` from an hour on; `-` for None."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
 def number(value: object, form: str = ".4f") -> str:
     """A number in the given form, `-` for anything else."""
     return format(value, form) if isinstance(value, (int, float)) else "-"

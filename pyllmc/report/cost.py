@@ -26,15 +26,22 @@ METHOD = (
     "only. Executed: what the program computes; with masks that is the dense product, whatever "
     "they remove."
 )
+TILES = (
+    "A band that is multiplied alone counts the tiles that hold it, 32 hidden units each with "
+    "every channel that one of them sees (a GPU's kernels work on wider ones and do more), and the "
+    "whole matrix where they would save too little."
+)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One arm's training. `step_ms` is the median over steps and runs that had their machine to
-    themselves (None: no such run); `memory` in bytes, None when no run logged it."""
+    """One arm's training. `tiles` is whether bands are multiplied alone; `step_ms` the median over
+    steps and runs that had their machine to themselves (None: no such run); `memory` in bytes, None
+    when no run logged it."""
 
     needed: float
     executed: float
+    tiles: bool
     steps: int
     memory: int | None
     step_ms: float | None
@@ -50,10 +57,11 @@ def cost(experiment: Experiment, arm: Arm) -> Cost:
         tokens *= int(used.get(key) or 0)
     times = [ms for trial in trials if trial.alone for ms in _step_times(trial)]
     memory = [int(t.settings["memory_bytes"]) for t in trials if t.settings.get("memory_bytes")]
-    skips = used.get("execution") == "band"
+    tiles = used.get("execution") == "band"
     return Cost(
         _flops(experiment, arm.mlp.weights, used) * tokens,
-        _flops(experiment, arm.mlp.weights if skips else arm.mlp.stored, used) * tokens,
+        _flops(experiment, arm.mlp.tiles if tiles else arm.mlp.stored, used) * tokens,
+        tiles,
         int(used.get("steps") or 0),
         max(memory, default=None),
         median(times) if times else None,
@@ -124,7 +132,7 @@ def differs(values: Mapping[str, Mapping[float, float]]) -> bool:
 
 
 def _notes(costs: Mapping[str, Cost], at_flops: bool, timed: bool, several: bool) -> list[str]:
-    notes = []
+    notes = [TILES] if any(c.tiles for c in costs.values()) else []
     if not at_flops:
         notes.append(
             "All runs execute the same arithmetic, so loss against FLOPs is loss against steps."

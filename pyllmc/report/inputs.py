@@ -52,7 +52,9 @@ class Mlp:
     `pattern` places the entries that the bandwidths pay for ("band", "random", "block",
     "band-permuted-residual", "band-permuted-hidden"; `mask_seed` names the draw). `shape` is what
     the MLP is beside the others' ("" as theirs, "narrower", "wider", "low-rank"). `weights` counts
-    the weights kept in the MLPs of all layers, `stored` those of a dense product (0: unknown).
+    the weights kept in the MLPs of all layers, `stored` those of a dense product, `tiles` the
+    multiply-adds a token where bands are multiplied alone: of their tiles where that pays, else of
+    the whole matrix (0: unknown).
     """
 
     pattern: str = "band"
@@ -60,6 +62,7 @@ class Mlp:
     shape: str = ""
     weights: int = 0
     stored: int = 0
+    tiles: int = 0
 
 
 @dataclass(frozen=True)
@@ -149,10 +152,10 @@ class Experiment:
 
     `losses` and `full_losses` are tables of pyllmc.logs (at the log's precision, and in full from
     .jsonl; the latter may hold fewer runs). `architecture` has max_seq_len, vocab_size,
-    num_layers, num_heads, channels, padded_vocab_size, and parameters; `architecture_source` says
-    where it was read. `provenance` is printed as it is: nothing in it may differ between two
-    reports of the same files. `margin` (nats a token), where the matrix file declared one, is by
-    how much a run may be worse and still count as as good.
+    num_layers, num_heads, channels, padded_vocab_size, hidden, mlp_rank (0: full matrices) and
+    parameters; `architecture_source` says where it was read. `provenance` is printed as it is:
+    nothing in it may differ between two reports of the same files. `margin` (nats a token), where
+    the matrix file declared one, is by how much a run may be worse and still count as as good.
     """
 
     title: str

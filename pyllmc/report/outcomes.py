@@ -225,7 +225,7 @@ def _judge(arm: Arm, trial: Trial, curves: dict[tuple[str, int | None, str], Cur
             f"{trial.log} was made with pattern {pattern}, the matrix says {arm.mlp.pattern}",
         )
     for name, band in arm.bands.items():
-        if band.layers > 1 or arm.mlp.shape == "low-rank":
+        if band.layers > 1:
             continue
         for what, wanted in (("bandwidth", band.bandwidth), ("kept", band.kept)):
             logged = trial.settings.get(f"{name}_{what}", wanted)

@@ -71,10 +71,17 @@ def architecture(experiment: Experiment) -> list[str]:
         "maxT": "max_seq_len",
         "Parameters": "parameters",
     }
+    words = "C: channels, L: layers, NH: heads, V: vocabulary (Vp: padded), maxT: context length."
+    for name, key, usual, word in (
+        ("H", "hidden", 4 * shape["channels"], "hidden width of the MLP"),
+        ("r", "mlp_rank", 0, "rank of both MLP weights"),
+    ):
+        if shape[key] != usual:
+            columns[name] = key
+            words = f"{words[:-1]}, {name}: {word}."
     return [
         "### Model",
-        f"Read from {experiment.architecture_source}. C: channels, L: layers, NH: heads, V: "
-        "vocabulary (Vp: padded), maxT: context length.",
+        f"Read from {experiment.architecture_source}. {words}",
         md.table(list(columns), [[f"{shape[key]:,}" for key in columns.values()]]),
     ]
 
@@ -165,11 +172,18 @@ def densities(experiment: Experiment) -> list[str]:
     return [
         "### Densities",
         "Computed from the band's definition: hidden unit j and residual channel i are connected "
-        "where |j − i·H/C| ≤ bandwidth/2 (H = 4C), in FC1 and, transposed, in FC2. The two columns "
-        "of multiply-adds are what a forward pass needs of the dense model's (all layers, causal "
-        "attention and output head included) if FC1 or FC2 alone, or both, have this band.",
+        f"where |j − i·H/C| ≤ bandwidth/2 (H = {_hidden(experiment)}), in FC1 and, transposed, in "
+        "FC2. The two columns of multiply-adds are what a forward pass needs of the dense model's "
+        "(all layers, causal attention and output head included) if FC1 or FC2 alone, or both, "
+        "have this band.",
         md.table(header, rows),
     ]
+
+
+def _hidden(experiment: Experiment) -> str:
+    """H as readers know it."""
+    shape = experiment.architecture
+    return "4C" if shape["hidden"] == 4 * shape["channels"] else f"{shape['hidden']:,}"
 
 
 def _tokens_seen(experiment: Experiment) -> list[list[str]]:

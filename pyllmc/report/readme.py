@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pyllmc.report import controls, cost, findings, fit, overview, rates, results, verdicts
+from pyllmc.report import (
+    controls_text,
+    cost,
+    findings,
+    fit,
+    overview,
+    rates_text,
+    results,
+    verdicts,
+)
 from pyllmc.report import markdown as md
 from pyllmc.report.comparisons import Family, against
+from pyllmc.report.controls import tuned_and_controls
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels, groups, key_prefix, panels
@@ -24,16 +34,16 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
         repeats[check.arm.name] = repeats.get(check.arm.name, True) and not check.difference
     found = groups(experiment)
     families = {group.baseline.name: family_of(group, outcomes) for group in found}
-    tuned, control, compared = controls.tuned_and_controls(found[0], outcomes)
+    tuned, control, compared = tuned_and_controls(found[0], outcomes)
     short = findings.in_short(found[0], outcomes, repeats, families[found[0].baseline.name])
     if tuned is not None:
-        short.insert(0, rates.which_rate(tuned, experiment))
-        short += rates.in_short(tuned)
-    short += rates.findings(tuned, len(experiment.seeds))
-    short += controls.answers(control, len(experiment.seeds))
+        short.insert(0, rates_text.which_rate(tuned, experiment))
+        short += rates_text.in_short(tuned)
+    short += rates_text.findings(tuned, len(experiment.seeds))
+    short += controls_text.answers(control, len(experiment.seeds))
     blocks = [_HEADER, f"# {' '.join(experiment.title.split())}"]
     blocks += overview.banners(experiment, outcomes, checks)
-    blocks += [f"> {line}" for line in controls.alarm(control)]
+    blocks += [f"> {line}" for line in controls_text.alarm(control)]
     blocks += [experiment.description]
     if experiment.questions:
         blocks += ["Questions:", md.bullets(experiment.questions)]
@@ -49,10 +59,10 @@ def render(experiment: Experiment, outcomes: Outcomes, charts: Mapping[str, str]
     for group in found:
         family = families[group.baseline.name]
         blocks += _summary(group, outcomes, charts, repeats, family, only=len(found) == 1)
-    blocks += rates.section(tuned, experiment, outcomes)
+    blocks += rates_text.section(tuned, experiment, outcomes)
     if tuned is not None:
         blocks += _image(charts, "learning_rate", "Final loss against learning rate")
-    blocks += controls.section(control, outcomes, compared)
+    blocks += controls_text.section(control, outcomes, compared)
     blocks += _analysis(found[0], outcomes, checks)
     blocks += _beyond(found[0], experiment, outcomes, charts)
     blocks += findings.expectations(experiment, outcomes)

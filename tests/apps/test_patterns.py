@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import numpy as np
 import pytest
 from apps.lab import C, L, Lab, refusal
@@ -114,3 +116,12 @@ def test_the_train_subset_is_the_first_batches_of_the_training_data(lab: Lab) ->
     assert [event["loss"] for event in lab.events("val", "first")] == [
         event["loss"] for event in subset
     ]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_a_band_is_multiplied_alone_as_the_help_says(kind: str, lab: Lab) -> None:
+    lab.trained("-n", 1, BANDS, "--execution band --pattern", kind)
+    assert lab.events("settings")[0]["execution"] == ("band" if kind == "band" else "mask")
+    program = str(lab.programs.train_banded)
+    told = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "every other\n--pattern keeps whole weights under a mask" in told

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyllmc import _core, cli
-from pyllmc.bench import machine
+from pyllmc.bench import machine, step
 from pyllmc.bench.data import SEPARATOR, stories_text
 from pyllmc.bench.machine import Peak
 from pyllmc.bench.rounds import Contestant, compete, result
@@ -134,11 +134,11 @@ def test_work_of_a_step_follows_from_its_sizes() -> None:
 
 def test_band_executes_and_stores_its_tiles_alone() -> None:
     shape = StepShape(128, 1, 2, 1000, 1, 8, fc1_bandwidth=64, fc2_bandwidth=64)
-    facts = _core.bench.band_facts(128, 512, 64)
-    assert facts["pays"]
-    assert facts["density"] < facts["executed"] < 0.3
-    assert shape.mlp_floats("band") == 2 * facts["floats"] < 0.3 * shape.mlp_floats("mask")
-    saved = 2 * 4 * 128 * 128 * (1 - facts["executed"])
+    pattern = _core.Pattern.band(512, 128, 64)
+    assert pattern.pays
+    assert pattern.kept < pattern.tile_floats < 0.3 * pattern.total
+    assert shape.mlp_floats("band") == 2 * pattern.tile_floats
+    saved = 2 * (pattern.total - pattern.tile_floats)
     assert shape.flop("mask") - shape.flop("band") == pytest.approx(8 * 6 * saved)
 
 
@@ -220,6 +220,56 @@ def test_sizes_that_cannot_work_are_refused() -> None:
     assert invoke("data", "no_such_file.txt", "--tokenizer", "ministories").exit_code == 4
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("step", "--vocab", "65537"), "65537 is not in the range 1<=x<=65536"),
+        ((*LINEAR, "--bandwidths", "16,254"), "a band of 254 leaves nothing out"),
+        ((*LINEAR, "--bandwidths", "16,254", "--execution", "mask"), "give smaller --bandwidths"),
+        (("sweep", "--out", "x", "--channels", "64,a"), "Invalid value for '--channels'"),
+        (("linear", "--bandwidths", "0"), "'0' is no list of numbers above 0, such as 256,512"),
+    ],
+    ids=["vocab", "band", "mask", "channels", "bandwidths"],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_runs(
+    command: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyllmc.bench.rounds.compete", None)
+    done = invoke(*command)
+    assert done.exit_code == 2, done.output
+    assert said in done.stderr
+
+
+def test_bands_of_linear_follow_the_width() -> None:
+    found = measured(*LINEAR, "--layer", "fc1")
+    assert found["settings"]["bandwidths"] == [16, 32]
+
+
+@pytest.mark.parametrize(
+    ("script", "exit_code", "said"),
+    [
+        (
+            "echo first >&2; echo no such file >&2; exit 4",
+            4,
+            "ended with exit code 4: no such file",
+        ),
+        ("exit 7", 1, "ended with exit code 7\n"),
+        ("kill -9 $$", 1, "was ended by SIGKILL, as the system does when memory runs out\n"),
+    ],
+    ids=["exit-code", "unknown-code", "signal"],
+)
+def test_a_program_that_fails_is_told_with_code_and_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, exit_code: int, said: str
+) -> None:
+    program = tmp_path / "train_banded"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(step, "train_banded_path", lambda: program)
+    done = invoke(*STEP)
+    assert done.exit_code == exit_code
+    assert f"pyllmc: train_banded {said}" in done.stderr
+
+
 def test_fma_peak_adds_up_threads_and_names_its_instructions() -> None:
     found = _core.bench.fma_peak(1, 0.01, "fp32")
     assert found["gflops"] > 0.1
@@ -239,4 +289,4 @@ def test_built_in_text_has_the_size_asked_for() -> None:
 
 def test_slope_is_the_exponent() -> None:
     rows = [{"name": f"T={size}", "median_s": 0.5 * size**1.5} for size in (4, 8, 32)]
-    assert slope({"rows": rows}) == pytest.approx(1.5)
+    assert slope({"rows": rows}, "median_s") == pytest.approx(1.5)

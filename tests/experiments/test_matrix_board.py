@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from pyllmc.data.progress import clock
 from pyllmc.experiments.board import Board, Row
 from pyllmc.experiments.metrics import Metrics
-from pyllmc.experiments.text_table import clock, text_table
+from pyllmc.experiments.text_table import text_table
 
 
 def append(path: Path, *records: dict[str, object], end: str = "\n") -> None:

@@ -8,7 +8,7 @@ import statistics
 
 from shapes import LINEAR_BANDWIDTHS, LINEAR_CHANNELS, LINEAR_ROWS
 
-from pyllmc._core import bench
+from pyllmc._core import Pattern, bench
 
 
 def main() -> None:
@@ -36,7 +36,9 @@ def main() -> None:
             result = {"name": name, "ms": forward + backward, "forward_ms": forward}
             result |= {"backward_ms": backward, "against": against}
             if bandwidth:
-                result |= bench.band_facts(LINEAR_CHANNELS, 4 * LINEAR_CHANNELS, bandwidth)
+                pattern = Pattern.band(4 * LINEAR_CHANNELS, LINEAR_CHANNELS, bandwidth)
+                result |= {"density": pattern.density}
+                result |= {"executed": pattern.tile_floats / pattern.total}
             print(json.dumps(result), flush=True)
 
 

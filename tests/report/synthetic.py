@@ -9,7 +9,7 @@ import pandas as pd
 from pyllmc.report.inputs import Arm, Band, Experiment, Mlp, Trial
 
 SEEDS = (1, 2, 3, 4, 5)
-DENSE, HALF = 1024, 460
+DENSE, HALF, TILES = 1024, 460, 700
 SETTINGS = {"steps": 10, "batch_size": 4, "sequence_length": 32, "learning_rate": 3e-4}
 Losses = Mapping[str, Sequence[float]]
 
@@ -22,7 +22,10 @@ def arm(name: str, width: int = 0, pattern: str = "band", shape: str = "", draw:
     return Arm(
         name, name, "dense", {**SETTINGS, "mask_seed": draw}, {"train": "t", "val": "v"},
         {"fc1": band, "fc2": band},
-        Mlp(pattern, draw if pattern == "random" else None, shape, weights, 4 * DENSE),
+        Mlp(
+            pattern, draw if pattern == "random" else None, shape, weights, 4 * DENSE,
+            4 * TILES if width else weights,
+        ),
     )  # fmt: skip
 
 
@@ -58,7 +61,8 @@ def build(
         losses=table, full_losses=table.iloc[:0],
         architecture={
             "channels": 16, "num_layers": 2, "num_heads": 2, "vocab_size": 100,
-            "padded_vocab_size": 128, "max_seq_len": 32, "parameters": 9152,
+            "padded_vocab_size": 128, "max_seq_len": 32, "hidden": 64, "mlp_rank": 0,
+            "parameters": 9152,
         },
         architecture_source="the test", margin=margin,
     )  # fmt: skip

@@ -131,6 +131,73 @@ def test_kinds_of_mlp_and_their_weights(matrix: Matrix) -> None:
         "low_lr3e-4": ("band", None, "low-rank", 4 * 5 * 80, 4 * 5 * 80),
     }
     assert found["layers_lr3e-4"].bands["fc1"].text == "64,32"
+    assert not found["low_lr3e-4"].bands
+
+
+def test_what_a_band_multiplies_is_its_tiles_where_that_pays(matrix: Matrix) -> None:
+    found = arms(matrix)
+    # C = 16, H = 64: a tile of 32 hidden units with the channels that one of them sees. Of a band
+    # of 32 those are 0 to 11 and 4 to 15: 12 each. One of 64 reaches all 16 of both: it does not
+    # pay and is multiplied whole, as is every pattern that is no band.
+    assert {n: a.mlp.tiles for n, a in found.items() if n.endswith("3e-4")} == {
+        "dense_lr3e-4": 4096,
+        "band_lr3e-4": 4 * 2 * 32 * 12,
+        "random_lr3e-4": 4096,
+        "layers_lr3e-4": 1024 + 2 * 32 * 12 + 2 * 1024,
+        "narrow_lr3e-4": 4 * 29 * 16,
+        "low_lr3e-4": 4 * 5 * 80,
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [("hidden = 48", {"H": "48"}), ("mlp_rank = 4", {"r": "4"})],
+    ids=["hidden", "mlp_rank"],
+)
+def test_an_experiment_on_another_mlp(
+    tmp_path: Path, report: Callable[[Path], str], model: str, shape: dict[str, str]
+) -> None:
+    """Its weights are in pyllmc's own format, and H is not 4C."""
+    rank = "rank" in model
+    bands = "" if rank else "fc1_bandwidth = 24\nfc2_bandwidth = 24\n"
+    head = MATRIX.split("[[run]]")[0].replace("vocab = 100", f"vocab = 100\n{model}")
+    text = f'{head}[[run]]\nname = "dense"\n[[run]]\nname = "other"\n{bands}'
+    (tmp_path / "matrix.toml").write_text(text.replace("[3e-4, 1e-3]", "3e-4"))
+    (tmp_path / "logs").mkdir()
+    made = load_matrix(tmp_path)
+    for cell in made.cells():
+        log = made.log_path(cell.run, cell.seed)
+        log.write_text("".join(f"s:{s} tel:{2.0 + 0.3 * (3 - s):.4f}\n" for s in range(4)))
+        settings = {"type": "settings", "steps": 3, "batch_size": 4, "sequence_length": 32}
+        log.with_suffix(".jsonl").write_text(json.dumps(settings | {"execution": "band"}) + "\n")
+    from_matrix = load_experiment(made)
+    path = made.model_path(1)
+    sizes = {"channels": 16, "layers": 2, "heads": 2, "context": 32, "vocab": 100}
+    name, value = model.split(" = ")
+    _core.init_checkpoint(str(path), **sizes, **{name: int(value)})
+    found = load_experiment(made)
+    assert found.architecture == from_matrix.architecture
+    assert found.architecture_source == f"`{path.name}`"
+    _, tensors = _core.read_model(str(path))
+    assert found.architecture["parameters"] == sum(tensor.size for tensor in tensors.values())
+    assert not any(arm.mlp.shape for arm in found.arms)
+
+    read = report(tmp_path)
+    head, _, values = read.split("### Model")[1].splitlines()[4:7]
+    named = dict(zip(cells(head), cells(values), strict=True))
+    assert named.items() >= shape.items()
+    assert named["C"] == "16"
+    if not rank:
+        # By hand: attention 4 C² + 33 C, the MLP 2 · 48 C of which the band keeps its share.
+        kept = _core.Pattern.band(48, 16, 24).kept
+        rest = 2 * (4 * 256 + 33 * 16) + 1600
+        share = (rest + 4 * kept) / (rest + 4 * 48 * 16)
+        assert "(H = 48)" in read
+        assert f" {100 * share:.1f} % |" in read.split("### Densities")[1].split("##")[0]
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def test_parameters_are_the_models_own(matrix: Matrix, tmp_path: Path) -> None:

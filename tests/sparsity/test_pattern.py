@@ -66,6 +66,30 @@ def test_published_counts(C, bandwidth):
     assert Pattern.band(C, 4 * C, bandwidth).kept == kept
 
 
+@pytest.mark.parametrize(("H", "C"), [*SIZES, (96, 24), (200, 50)])
+def test_a_band_pays_when_its_tiles_leave_out_enough(H, C):
+    """A tile: 32 hidden units by every channel that one of them sees, from an even one to an even
+    one; the last is as wide as the others."""
+    for bandwidth in range(0, 2 * H + 3, 1 + H // 50):
+        for pattern, mask in both_layers(H, C, bandwidth):
+            rows = mask if mask.shape == (H, C) else mask.T
+            floats = 0
+            for first in range(0, H, 32):
+                seen = rows[first : first + 32].any(axis=0).nonzero()[0]
+                if len(seen):
+                    floats += 32 * (min(C, (seen[-1] + 2) // 2 * 2) - seen[0] // 2 * 2)
+            whole = mask.all()
+            assert pattern.tile_floats == (mask.size if whole else floats)
+            assert pattern.pays == (not whole and floats <= 0.96 * mask.size)
+
+
+def test_controls_keep_the_mask_path():
+    for kind in ("random", "block", "band-permuted-residual", "band-permuted-hidden"):
+        pattern = Pattern.make(kind, 512, 128, "rows", 256)
+        assert (pattern.pays, pattern.tile_floats) == (False, pattern.total)
+    assert Pattern.make("band", 512, 128, "rows", 256).pays
+
+
 def test_dense():
     pattern = Pattern.dense(3, 5)
     assert pattern.is_dense

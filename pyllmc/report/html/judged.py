@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from pyllmc.report import controls as control_tables
-from pyllmc.report import rates as rate_tables
+from pyllmc.report import controls_text, rates_text
 from pyllmc.report.comparisons import Comparison
 from pyllmc.report.controls import Controls
 from pyllmc.report.html.chart import Chart, Source, Trace, interval, names_axis, straight
@@ -54,7 +53,7 @@ def tuned(source: Source, found: Tuning | None) -> Chart | None:
         "when tuned is faster optimization at an untuned rate.",
         traces,
         _layout(source, drawn),
-        table(*rate_tables.table_of(found, len(source.experiment.seeds))),
+        table(*rates_text.table_of(found, len(source.experiment.seeds))),
     )
 
 
@@ -82,10 +81,10 @@ def controls(source: Source, made: Controls | None, what: str) -> Chart | None:
     return Chart(
         "controls",
         f"Controls: the band{names} minus what it is set against",
-        control_tables.meaning(made, what) + _bars(source, "squares"),
+        controls_text.meaning(made, what) + _bars(source, "squares"),
         traces,
         _layout(source, drawn),
-        table(*control_tables.table_of(made, everyone, len(source.experiment.seeds))),
+        table(*controls_text.table_of(made, everyone, len(source.experiment.seeds))),
     )
 
 
