@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/bf16.h"
+#include "core/error.h"
 #include "core/simd.h"
 #include "core/threads.h"
 
@@ -326,9 +327,13 @@ void transpose(const float* source, int64_t ld, int64_t rows, int64_t cols, floa
 
 PanelEngine PanelEngine::choose(Precision precision) {
   const bool bf16 = precision == Precision::bf16;
-#ifdef __x86_64__
   const char* asked = std::getenv("PYLLMC_ISA");
   const std::string isa = asked ? asked : "";
+  if (!isa.empty() && isa != "avx512" && isa != "avx2" && isa != "plain") {
+    throw UsageError(message("PYLLMC_ISA is '", isa, "': set it to avx512, avx2 or plain, or ",
+                             "unset it for the fastest that this processor runs"));
+  }
+#ifdef __x86_64__
   const bool avx2 = isa != "plain" && __builtin_cpu_supports("avx2") &&
                     __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
   const bool avx512 = avx2 && isa != "avx2" && has_avx512();

@@ -43,7 +43,8 @@ struct PanelB {
 
 class PanelEngine {
  public:
-  // The fastest that this processor runs. PYLLMC_ISA=avx512|avx2|plain asks for a lesser one.
+  // The fastest that this processor runs. PYLLMC_ISA=avx512|avx2|plain asks for a lesser one, of
+  // tiles alone: the loader picks versions of PYLLMC_SIMD kernels. UsageError for another word.
   static const PanelEngine& get(Precision precision);
 
   // The shape of a tile, and the code for it. Sums units [begin, end) of A, whose first row is `a`,

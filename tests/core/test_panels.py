@@ -1,4 +1,8 @@
-"""Every instruction set that this processor has computes what the oracle does; bf16 to the bit."""
+"""Products on every instruction set that this processor has, against the oracle; bf16 to the bit.
+
+PYLLMC_ISA chooses the tiles of products. The loader chooses among the versions of all other kernels
+(softmax, LayerNorm, AdamW, exp): `make processor-check` runs those that it leaves out here.
+"""
 
 from __future__ import annotations
 
@@ -115,6 +119,16 @@ def test_bf16_products_have_the_same_bits_on_every_instruction_set(isa, outputs)
             for M in (5, 29):
                 name = f"bf16-{M}-{kind}-{part}"
                 np.testing.assert_array_equal(outputs[isa][name], outputs["best"][name], name)
+
+
+def test_an_unknown_set_is_refused():
+    code = "from pyllmc._core import ops; ops.linear_forward([[1.0]] * 5, [[1.0]])"
+    child = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYLLMC_ISA": "sse9"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert child.returncode == 1
+    assert "UsageError: PYLLMC_ISA is 'sse9': set it to avx512, avx2 or plain" in child.stderr
 
 
 def test_the_environment_chooses(outputs):
