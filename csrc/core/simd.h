@@ -11,7 +11,10 @@
 #include <xmmintrin.h>
 #endif
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#if defined(__clang__) || __GNUC__ < 12
+#error "pyllmc needs g++ 12 or later, whose vectors it uses: set CXX=g++"
+#endif
+#ifdef __x86_64__
 #define PYLLMC_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define PYLLMC_SIMD
