@@ -9,7 +9,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help all build cuda gpu-check train_banded generate_banded test lint format demo setup model \
-        experiment bench slurm-check asan fuzz clean distclean
+        experiment bench processor-check slurm-check asan fuzz clean distclean
 
 # One line a package while pip works; its errors pass.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --progress-bar off
@@ -80,6 +80,9 @@ test: build  ## build, then run every test
 OUT ?= build/gpu-check
 gpu-check:  ## on a machine with a GPU: build, GPU tests, sanitizer, benchmark (OUT=folder)
 	@$(PYTHON) tests/gpu/gpu_check.py --out $(OUT) $(if $(PARTS),--parts $(PARTS))
+
+processor-check: build  ## kernels for other processors, emulated (Debian: qemu-user, g++-aarch64-linux-gnu)
+	@$(BIN)/python tests/processors/processor_check.py $(PROCESSORS)
 
 slurm-check: build  ## run a small matrix through a Slurm of its own (needs Debian's slurm-wlm)
 	@tests/cluster/slurm_localhost.sh
