@@ -8,9 +8,11 @@ from oracle import attention, bf16, compare
 from pyllmc._core import ops
 from pyllmc.errors import DeviceError
 
-# T around and above the 64 queries of a block of scores; head sizes 1 and odd ones among them.
+# T about one and two of the CPU's blocks of 48 queries and the GPU's of 64; head sizes 1 and odd
+# ones among them.
 SHAPES = [(1, 1, 1, 1), (2, 7, 20, 4), (1, 33, 15, 3), (2, 64, 12, 2), (1, 65, 34, 2)]
 SHAPES += [(1, 131, 66, 1), (2, 40, 260, 2)]
+SHAPES += [(1, T, 10, 2) for T in (47, 48, 49, 95, 96, 97)]
 IDS = [f"B{B}-T{T}-C{C}-NH{NH}" for B, T, C, NH in SHAPES]
 
 

@@ -8,9 +8,9 @@ from oracle import bf16, compare, cross_entropy, linear
 from pyllmc._core import ops
 
 # V below, at and above the 512 rows of a vocabulary tile, and above eight of them (the groups that
-# dx is added up in); M above the 512 tokens of a chunk.
+# dx is added up in); M one above the 480 tokens of the CPU's largest chunk.
 SHAPES = [(1, 1, 1, 1), (14, 20, 11, 16), (9, 33, 512, 512), (6, 8, 513, 640), (5, 7, 5000, 5120)]
-SHAPES += [(600, 5, 37, 40), (3, 4, 30000, 30016)]
+SHAPES += [(481, 5, 37, 40), (3, 4, 30000, 30016)]
 IDS = [f"M{M}-C{C}-V{V}-Vp{Vp}" for M, C, V, Vp in SHAPES]
 SCALE = np.float32(0.37)
 
@@ -43,9 +43,8 @@ def oracle(x, wte, targets, V):
     return (total, count, dx, dwte), (count * (1 + largest), dx_scale, dwte_scale), largest
 
 
-@pytest.mark.parametrize("sharpness", [1.0, 10.0])
-@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
-def test_loss_and_gradients(M, C, V, Vp, sharpness, device):
+def check(M, C, V, Vp, sharpness=1.0, device="cpu"):
+    """One call against the oracle."""
     x, wte, targets = draw(M, C, V, Vp, sharpness)
     expected, scales, largest = oracle(x, wte, targets, V)
     total, count, dx, dwte = ops.classifier(x, wte, targets, V, SCALE, device=device)
@@ -59,6 +58,23 @@ def test_loss_and_gradients(M, C, V, Vp, sharpness, device):
     # The loss alone takes another path through memory, not another arithmetic.
     alone = ops.classifier(x, wte, targets, V, gradients=False, device=device)
     assert alone == (total, count)
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 10.0])
+@pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
+def test_loss_and_gradients(M, C, V, Vp, sharpness, device):
+    check(M, C, V, Vp, sharpness, device)
+
+
+@pytest.mark.parametrize("M", [47, 48, 49, 95, 96, 97, 479, 480, 529, 960, 961])
+def test_whole_steps_and_chunks(M):
+    """The CPU packs 48 tokens together; of a small vocabulary 480 are a chunk."""
+    check(M, 5, 37, 40)
+
+
+def test_several_chunks_of_a_large_vocabulary():
+    """A chunk has 16 Mi logits at most, in whole steps: of 175,000 words, 48 tokens."""
+    check(49, 2, 175_000, 175_008)
 
 
 def test_nothing_but_ignored_targets(device):
