@@ -98,10 +98,7 @@ def test_the_masks_of_this_file_are_the_oracles(layer):
 @pytest.mark.parametrize("C", [16, 64, 96])
 def test_every_bandwidth_that_leaves_something_out(C, layer, precision):
     case = Case(layer, 13, C, 4 * C, precision)
-    dense = 2 * (4 * C - 1)
-    # At the widest, one orientation and precision takes them all.
-    step = 1 if C < 96 or (layer, precision) == ("fc1", "fp32") else 4
-    for bandwidth in [*range(1, 40), *range(40, dense, step), dense - 1]:
+    for bandwidth in range(1, 2 * (4 * C - 1)):
         case.check_forward(bandwidth)
         case.check_backward(bandwidth)
 
@@ -110,7 +107,7 @@ def test_every_bandwidth_that_leaves_something_out(C, layer, precision):
 @pytest.mark.parametrize("C", [16, 64, 96, 128, 512])
 def test_what_keeps_everything_is_no_band(C, layer):
     case = Case(layer, 1, C, 4 * C)
-    for bandwidth in (0, 2 * (4 * C - 1), 8 * C):
+    for bandwidth in (0, 2 * (4 * C - 1), 8 * C - 1, 8 * C):
         with pytest.raises(UsageError, match="only a band"):
             ops.band_forward(case.x, case.w, bandwidth)
         with pytest.raises(UsageError, match="only a band"):
