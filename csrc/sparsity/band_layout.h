@@ -5,6 +5,10 @@
 // transposes of each other, share the layout and the products over it. Windows are clipped to the
 // weight, begin and end on even channels (pairs for bf16), and keep entries outside the band, in
 // the tile's corners, which are 0. A last tile of fewer than 32 units is padded with 0.
+//
+// With H = 4C a window has up to 9.75 channels more than the band of one unit, 7.75 for the tile's
+// other units and the rest for evenness. At density d storage is up to d + 9.75 / C of the dense
+// weight: d + 0.15 at C = 64, d + 0.05 to d + 0.08 at C = 128, within d + 0.06 from C = 160 on.
 #pragma once
 
 #include <cstdint>

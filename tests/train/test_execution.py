@@ -20,6 +20,7 @@ EDGES = {
     64: [(1, 3), (33, 100), (225, 226), (509, 510), (0, 64)],
     96: [(2, 1), (95, 353), (765, 31)],
     128: [(1, 2), (3, 481), (31, 256), (64, 33), (1021, 511), (1022, 1)],
+    512: [(1, 2047), (4093, 3), (8, 64), (63, 256), (257, 65), (512, 1024)],
 }
 
 
@@ -63,8 +64,10 @@ def stored_alone(parameter):
     ("C", "bands"), [(C, bands) for C, cases in EDGES.items() for bands in cases], ids=str
 )
 def test_band_and_mask_learn_the_same(C, bands, mask_init, by_width):
+    # A wide model knows these few tokens by heart early, and what is left of its loss is rounding.
+    settings = {"mask_init": mask_init, "learning_rate": LR if C < 512 else LR / 10}
     runs = [
-        make_trainer(by_width[C], bands, execution=execution, mask_init=mask_init)
+        make_trainer(by_width[C], bands, execution=execution, **settings)
         for execution in ("band", "mask")
     ]
     losses, norms = [], []
@@ -158,9 +161,14 @@ def test_checkpoints_are_plain_files_of_either_execution(mask_init, by_width, tm
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("C", "bandwidth"), [(512, 256), (512, 512), (512, 64), (1024, 256), (1024, 512)]
-)
+# What a tile's window adds weighs more in narrow models (sparsity/band_layout.h); at C = 128 it is
+# about 0.06, more or less with the bandwidth.
+WIDER = [(64, 8), (64, 32), (64, 64), (128, 8), (128, 201)]
+WITHIN = [(128, 16), (128, 64), (128, 256), (256, 8), (256, 64), (256, 512)]
+WITHIN += [(512, 64), (512, 256), (512, 512), (1024, 256), (1024, 512)]
+
+
+@pytest.mark.parametrize(("C", "bandwidth"), WIDER + WITHIN)
 def test_memory_follows_density(C, bandwidth, tmp_path):
     init_checkpoint(str(tmp_path / "m.bin"), C, 1, 8, 1, 2)
     write_tokens(tmp_path / "t.bin", np.zeros(4))
@@ -172,7 +180,8 @@ def test_memory_follows_density(C, bandwidth, tmp_path):
     for parameter in mlp(run):
         share = parameter.packed().size / (4 * C * C)
         density = Pattern.band(4 * C, C, bandwidth).density
-        assert density <= share <= density + 0.06
+        assert density <= share <= density + 9.75 / C
+        assert (share <= density + 0.06) == ((C, bandwidth) in WITHIN)
 
 
 CASES = {
