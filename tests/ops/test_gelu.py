@@ -8,15 +8,21 @@ from pyllmc._core import ops
 U = compare.U
 
 
-def test_exp_is_right_to_three_roundings():
-    x = np.linspace(-87.3, 88.7, 100_003, dtype=np.float32)
+def test_exp_is_right_to_two_units_in_the_last_place():
+    """Evenly over its range, and about each place where the power of two changes."""
+    turns = np.float32((np.arange(-125, 128) + 0.5) * np.log(2))
+    near = (turns.view(np.int32)[:, None] + np.arange(-50, 51, dtype=np.int32)).view(np.float32)
+    x = np.concatenate([np.linspace(-86.9, 88.7, 1_000_003, dtype=np.float32), near.ravel()])
     exact = np.exp(x.astype(np.float64))
-    assert compare.error(ops.exp(x), exact, exact) < 3 * U
+    unit = np.spacing(exact.astype(np.float32)).astype(np.float64)
+    assert (np.abs(ops.exp(x) - exact) <= 2 * unit).all()
 
 
-def test_exp_at_the_ends():
-    x = np.array([-np.inf, -1000, -87.4, 0, 88.8, np.inf, np.nan], dtype=np.float32)
-    np.testing.assert_array_equal(ops.exp(x), [0, 0, 0, 1, np.inf, np.inf, np.nan])
+def test_exp_beyond_the_ends():
+    inf = np.inf
+    x = [-inf, -3e38, -1000, -87.34, -87, -0.0, 0, 88.73, 1000, 3e38, inf, np.nan]
+    expected = [0, 0, 0, 0, 0, 1, 1, inf, inf, inf, inf, np.nan]
+    np.testing.assert_array_equal(ops.exp(np.float32(x)), expected)
 
 
 def test_gelu_and_its_derivative():
