@@ -14,8 +14,9 @@ EDGES = {
     128: [1, 2, 3, 7, 8, 31, 32, 33, 64, 256, 511, 1021],
     512: [1, 3, 8, 63, 64, 65, 256, 257, 512, 1024, 2047, 4093],
 }
-# Few rows (other products), and one off the edges of row tiles, row blocks and chunks.
-ROWS = [1, 2, 3, 4, 5, 11, 12, 13, 191, 192, 193, 255, 256, 257]
+# Few rows (other products), and one off the edges of row tiles, row blocks, chunks, and eight parts
+# of one chunk.
+ROWS = [1, 2, 3, 4, 5, 11, 12, 13, 191, 192, 193, 255, 256, 257, 2048, 2049, 2600]
 
 
 class Case:

@@ -41,9 +41,9 @@ def by_width(tmp_path_factory):
 
 def make_trainer(files, bands=(0, 0), model=None, **settings):
     return Trainer(
-        model or files.model, files.data, batch_size=files.shape.B,
-        sequence_length=files.shape.T, fc1_bandwidth=bands[0], fc2_bandwidth=bands[1],
-        **({"learning_rate": LR} | settings),
+        model or files.model, files.data, sequence_length=files.shape.T,
+        fc1_bandwidth=bands[0], fc2_bandwidth=bands[1],
+        **({"learning_rate": LR, "batch_size": files.shape.B} | settings),
     )  # fmt: skip
 
 
@@ -83,21 +83,43 @@ def test_band_and_mask_learn_the_same(C, bands, mask_init, by_width):
     np.testing.assert_allclose(*np.array(norms).T, rtol=2e-2)
 
 
+def tile_floats(parameter):
+    """Entries in the windows of 32 hidden units, from one even channel to another."""
+    mask = parameter.pattern.mask()
+    by_hidden = mask if parameter.name.endswith("fcw") else mask.T
+    total = 0
+    for first in range(0, len(by_hidden), 32):
+        seen = by_hidden[first : first + 32].any(axis=0).nonzero()[0]
+        begin, end = seen[0] // 2 * 2, (seen[-1] + 2) // 2 * 2
+        total += 32 * (end - begin)
+    return total
+
+
 def test_bands_are_stored_alone_where_that_pays_and_only_there(by_width):
     for C, cases in EDGES.items():
         kinds = set()
         for bands in cases:
-            band = make_trainer(by_width[C], bands, execution="band")
-            kinds |= {stored_alone(parameter) for parameter in mlp(band)}
             mask = make_trainer(by_width[C], bands, execution="mask")
             assert not any(map(stored_alone, mlp(mask)))
-            for parameter in mlp(band):
-                # A tile's window is wider than the band of one of its hidden units.
-                kept = parameter.pattern.density
-                assert stored_alone(parameter) == (parameter.packed().size <= 0.96 * 4 * C * C)
-                assert not stored_alone(parameter) or kept < 0.96
-                assert stored_alone(parameter) or kept > 0.4
+            for parameter in mlp(make_trainer(by_width[C], bands, execution="band")):
+                whole, alone = 4 * C * C, tile_floats(parameter)
+                pays = not parameter.pattern.is_dense and alone <= 0.96 * whole
+                assert parameter.packed().size == (alone if pays else whole)
+                kinds.add(pays)
         assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("bands", [(0, 0), (96, 64)], ids=["dense", "band"])
+def test_activations_too_large_for_caches_give_the_same(bands, tmp_path):
+    """From 16 MiB on they are stored past the caches. Every batch is one sequence, repeated."""
+    files = make_files(tmp_path, 256, T=512)
+    sequence = np.random.default_rng(6).integers(0, files.shape.V, 512)
+    write_tokens(tmp_path / "train.bin", np.tile(sequence, 9))
+    runs = []
+    for batch in (1, 8):
+        run = make_trainer(files, bands, batch_size=batch)
+        runs.append([[report["loss"], report["grad_norm"]] for report in (run.step(), run.step())])
+    np.testing.assert_allclose(*runs, rtol=1e-5)
 
 
 def test_an_unmasked_start_is_whole_until_the_first_update(by_width):
