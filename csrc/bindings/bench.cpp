@@ -10,6 +10,7 @@
 #include "bindings/arrays.h"
 #include "bindings/bindings.h"
 #include "core/panels.h"
+#include "core/processor.h"
 #include "core/random.h"
 #include "core/require.h"
 #include "core/simd.h"
@@ -20,7 +21,6 @@
 
 #ifdef __x86_64__
 #include <immintrin.h>
-#define PYLLMC_TARGET(isa) __attribute__((target(isa)))
 #endif
 
 namespace py = pybind11;

@@ -20,10 +20,6 @@
 
 namespace pyllmc {
 
-// out (cols, rows), leading dimension out_ld, = transpose of source (rows, cols).
-void transpose(const float* source, int64_t ld, int64_t rows, int64_t cols, float* out,
-               int64_t out_ld);
-
 // One fp32 or a pair of bf16.
 using Unit = uint32_t;
 

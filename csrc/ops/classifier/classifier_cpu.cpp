@@ -4,6 +4,7 @@
 #include "core/panels.h"
 #include "core/simd.h"
 #include "core/threads.h"
+#include "core/transpose.h"
 #include "ops/classifier/classifier.h"
 
 namespace pyllmc {

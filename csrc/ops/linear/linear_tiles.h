@@ -5,6 +5,7 @@
 #include "core/panels.h"
 #include "core/simd.h"
 #include "core/threads.h"
+#include "core/transpose.h"
 #include "ops/linear/linear.h"
 
 namespace pyllmc {
