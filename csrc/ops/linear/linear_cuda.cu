@@ -77,9 +77,7 @@ void dense_forward(const Context& context, const LinearForward& a) {
     fused.out = a.gelu.data();
     fused.aux = a.y.data();
   }
-  if (gelu_fuses(a.x, a.gelu) && gemm_has(context, fused)) {
-    return gemm(context, fused, workspace);
-  }
+  if (gelu_fuses(a.x, a.gelu) && try_gemm(context, fused, workspace)) return;
   gemm(context, plain, workspace);
   Finish rest = finish_of(a);
   rest.residual = nullptr;  // the product added it
@@ -122,9 +120,7 @@ void dense_backward(const Context& context, const LinearBackward& a) {
   Gemm fused = product;
   fused.epilogue = GemmEpilogue::gelu_derivative;
   fused.aux = const_cast<float*>(a.activation.data());  // read only
-  if (gelu_fuses(a.x, a.activation) && gemm_has(context, fused)) {
-    return gemm(context, fused, workspace);
-  }
+  if (gelu_fuses(a.x, a.activation) && try_gemm(context, fused, workspace)) return;
   gemm(context, product, workspace);
   finish(context, finish_of(a));
 }

@@ -75,15 +75,19 @@ void multiply(const Gemm& g, bool tf32) {
 
 }  // namespace
 
-// cuBLASLt's GELU needs rows of 16 bytes.
-bool gemm_has(const Context&, const Gemm& g) { return !g.aux || g.ld % 8 == 0; }
-
-void gemm(const Context& context, const Gemm& g, void* workspace) {
-  if (!gemm_has(context, g)) throw DeviceError("emulation: no algorithm for this product");
+bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
+  if (g.aux && g.ld % 8 != 0) return false;  // cuBLASLt's GELU needs rows of 16 bytes
   if (!workspace) throw DeviceError("emulation: a product without a workspace");
   emulation::enqueue(static_cast<cudaStream_t>(context.stream),
                      [g, tf32 = context.precision == Precision::tf32] { multiply(g, tf32); });
   check(cudaGetLastError(), "a product");
+  return true;
+}
+
+void gemm(const Context& context, const Gemm& g, void* workspace) {
+  if (!try_gemm(context, g, workspace)) {
+    throw DeviceError("emulation: no algorithm for this product");
+  }
 }
 
 std::string gemm_name() { return "emulated products"; }
