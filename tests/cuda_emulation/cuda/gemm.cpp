@@ -23,7 +23,12 @@ void write(void* at, DType type, int64_t i, float value) {
   }
 }
 
-// (rows, cols) of a batch's matrix in fp32, rounded as the tensor cores would.
+// A number of TF32 as Hopper's tensor cores read it: the lower 13 bits do not count.
+float truncated(float value) {
+  return std::isfinite(value) ? __uint_as_float(__float_as_uint(value) & 0xffffe000u) : value;
+}
+
+// (rows, cols) of a batch's matrix in fp32, cut as the tensor cores would.
 std::vector<float> gather(const GemmOperand& operand, DType type, bool tf32, int64_t rows,
                           int64_t cols, int64_t at) {
   std::vector<float> all(static_cast<size_t>(rows * cols));
@@ -31,7 +36,7 @@ std::vector<float> gather(const GemmOperand& operand, DType type, bool tf32, int
     for (int64_t c = 0; c < cols; ++c) {
       const int64_t i = operand.transposed ? c * operand.ld + r : r * operand.ld + c;
       const float value = read(operand.data, type, at * operand.stride + i);
-      all[static_cast<size_t>(r * cols + c)] = tf32 ? __uint_as_float(to_tf32(value)) : value;
+      all[static_cast<size_t>(r * cols + c)] = tf32 ? truncated(value) : value;
     }
   }
   return all;
