@@ -13,23 +13,30 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T>
+// A warp a row, a lane kEach columns.
+template <class T, class Out, int kEach>
 __global__ void __launch_bounds__(kThreads) finish_kernel(const Finish f, const T* sums) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < int64_t{f.M} * f.N) finish_value(f, i / f.N, i % f.N, to_float(sums[i]));
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
+  const int col = static_cast<int>(blockIdx.y * kWarp + threadIdx.x % kWarp) * kEach;
+  if (row >= f.M || col >= f.N) return;
+  float value[kEach];
+  load(sums + row * f.N + col, value);
+  finish_values<Out>(f, row, col, value);
 }
 
-template <class T>
+template <class T, class Out>
 void finish(const Context& context, const Finish& f, const T* sums) {
-  const int64_t blocks = ceil_div(int64_t{f.M} * f.N, kThreads);
-  launch("a linear layer's epilogue", finish_kernel<T>, dim3(static_cast<unsigned>(blocks)),
-         dim3(kThreads), 0, context.stream, f, sums);
+  const bool wide = f.N % 4 == 0;
+  const dim3 grid(static_cast<unsigned>(ceil_div(f.M, kThreads / kWarp)),
+                  static_cast<unsigned>(ceil_div(f.N, kWarp * (wide ? 4 : 1))));
+  launch("a linear layer's epilogue", wide ? finish_kernel<T, Out, 4> : finish_kernel<T, Out, 1>,
+         grid, dim3(kThreads), 0, context.stream, f, sums);
 }
 
 // The rest of the epilogue of what a product left in f.out.
 void finish(const Context& context, const Finish& f) {
-  f.is_bf16 ? finish(context, f, static_cast<const bf16*>(f.out))
-            : finish(context, f, static_cast<const float*>(f.out));
+  f.is_bf16 ? finish<bf16, bf16>(context, f, static_cast<const bf16*>(f.out))
+            : finish<float, float>(context, f, static_cast<const float*>(f.out));
 }
 
 // A thread sets to 0 what its word of 32 entries does not keep.
@@ -209,7 +216,7 @@ int64_t workspace(const Context& context, int64_t M, int64_t, int64_t N, bool gr
 }  // namespace
 
 void finish_sums(const Context& context, const Finish& f, const float* sums) {
-  finish(context, f, sums);
+  f.is_bf16 ? finish<float, bf16>(context, f, sums) : finish<float, float>(context, f, sums);
 }
 
 }  // namespace pyllmc::cuda
