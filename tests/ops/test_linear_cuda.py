@@ -217,3 +217,9 @@ def test_the_benchmark_times_both_passes(which, execution):
     )
     assert len(times["forward"]) == len(times["backward"]) == 2
     assert min(times["forward"] + times["backward"]) > 0
+
+
+def test_the_benchmark_times_copies():
+    times = bench.copy_cuda(1000, repeats=3, calls=2)
+    assert len(times) == 3
+    assert min(times) > 0
