@@ -197,7 +197,8 @@ def test_weights_outside_the_band_are_never_read(layer, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("layer", ["fc1", "fc2"])
 @pytest.mark.parametrize(
-    ("M", "C", "H", "bandwidth"), [(300, 64, 256, 80), (33, 30, 121, 30), (2, 48, 96, 9)]
+    ("M", "C", "H", "bandwidth"),
+    [(300, 64, 256, 80), (33, 30, 121, 30), (2, 48, 96, 9), (40, 24, 90, 0)],
 )
 def test_the_order_of_threads_changes_no_bits(M, C, H, bandwidth, layer, precision, monkeypatch):
     case = Case(layer, M, C, H, bandwidth, precision)

@@ -4,6 +4,7 @@
 
 #include "cuda/gemm.h"
 #include "cuda/guard.h"
+#include "cuda/side_stream.h"
 #include "ops/linear/linear_band_cuda.cuh"
 #include "ops/linear/linear_few_rows_cuda.h"
 #include "ops/linear/linear_parts.h"
@@ -91,10 +92,29 @@ void dense_forward(const Context& context, const LinearForward& a) {
   finish(context, rest);
 }
 
-void dense_backward(const Context& context, const LinearBackward& a) {
+// Whether dx (M, K) is so small that it leaves multiprocessors idle, two waves of its tiles at
+// most: then dw and db are made beside it.
+bool leaves_room(int64_t M, int64_t K) {
+  constexpr int64_t kTile = 128, kTiles = 264;
+  return ceil_div(M, kTile) * ceil_div(K, kTile) <= kTiles;
+}
+
+// make_gradients(context), then make_dx() on the caller's context: beside it, or after it.
+template <class MakeGradients, class MakeDx>
+void backward_both(const Context& context, bool beside, const MakeGradients& make_gradients,
+                   const MakeDx& make_dx) {
+  if (!beside) {
+    make_gradients(context);
+    return make_dx();
+  }
+  SideStream side(context);
+  make_gradients(side.context());
+  make_dx();
+  side.join();
+}
+
+void dense_gradients(const Context& context, const LinearBackward& a, float* workspace) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
-  float* const workspace =
-      context.scratch("linear", std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N)));
   gemm(context,
        {.M = N,
         .N = K,
@@ -114,6 +134,10 @@ void dense_backward(const Context& context, const LinearBackward& a) {
            context.stream, a.kept.data(), words, N * K, a.dw.data());
   }
   if (a.db) add_column_sums(context, a.dy, a.db, workspace);
+}
+
+void dense_dx(const Context& context, const LinearBackward& a, float* workspace) {
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
   Gemm product = {.M = M,
                   .N = K,
                   .K = N,
@@ -130,6 +154,22 @@ void dense_backward(const Context& context, const LinearBackward& a) {
   if (gelu_fuses(a.x, a.activation) && try_gemm(context, fused, workspace)) return;
   gemm(context, product, workspace);
   finish(context, finish_of(a));
+}
+
+// The library's own for dx, then what dw and db need.
+int64_t dense_backward_workspace(int64_t M, int64_t K, int64_t N) {
+  const int64_t gradients = std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N));
+  return leaves_room(M, K) ? kGemmWorkspaceFloats + gradients : gradients;
+}
+
+void dense_backward(const Context& context, const LinearBackward& a) {
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
+  const bool beside = leaves_room(M, K);
+  float* const workspace = context.scratch("linear", dense_backward_workspace(M, K, N));
+  float* const apart = workspace + (beside ? kGemmWorkspaceFloats : 0);
+  backward_both(
+      context, beside, [&](const Context& side) { dense_gradients(side, a, apart); },
+      [&] { dense_dx(context, a, workspace); });
 }
 
 // Whether the tensor-core kernels take this band.
@@ -171,20 +211,24 @@ void band_backward(const Context& context, const LinearBackward& a) {
                                  .dw = a.dw.data(),
                                  .db = sums_bias ? a.db.data() : nullptr,
                                  .workspace = workspace};
-  if (a.by_library) {
-    band_gradient_by_library(context, gradient, a.x.type());
-  } else {
-    tensor_cores ? band_gradient_bf16(context, gradient) : band_gradient_plain(context, gradient);
-  }
-  if (a.db && !sums_bias) add_column_sums(context, a.dy, a.db, workspace);
   const BandProduct product = {.x = a.dy.data(),
                                .w = weight_of(a.x, a.w, a.w_bf16),
                                .layout = a.band,
                                .band = a.band_table,
                                .finish = finish_of(a),
                                .expands = !up};
-  if (a.by_library) return band_product_by_library(context, product, a.x.type(), workspace);
-  multiply(context, product);
+  if (a.by_library) {
+    band_gradient_by_library(context, gradient, a.x.type());
+    if (a.db) add_column_sums(context, a.dy, a.db, workspace);
+    return band_product_by_library(context, product, a.x.type(), workspace);
+  }
+  // The product needs no workspace.
+  const auto make_gradients = [&](const Context& side) {
+    tensor_cores ? band_gradient_bf16(side, gradient) : band_gradient_plain(side, gradient);
+    if (a.db && !sums_bias) add_column_sums(side, a.dy, a.db, workspace);
+  };
+  backward_both(context, leaves_room(M, a.x.dim(1)), make_gradients,
+                [&] { multiply(context, product); });
 }
 
 void forward(const Context& context, const LinearForward& a) {
@@ -206,10 +250,10 @@ void backward(const Context& context, const LinearBackward& a) {
   a.band ? band_backward(context, a) : dense_backward(context, a);
 }
 
-int64_t workspace(const Context& context, int64_t M, int64_t, int64_t N, bool gradients,
+int64_t workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
                   const BandLayout* band, bool by_library) {
   if (band) return gradients || by_library ? band_workspace(context, M, N, *band, by_library) : 0;
-  if (gradients) return std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N));
+  if (gradients) return dense_backward_workspace(M, K, N);
   return M <= kFewRowsCuda ? 0 : kGemmWorkspaceFloats;
 }
 
