@@ -130,9 +130,10 @@ __global__ void __launch_bounds__(kThreads)
   put(head_rows(out, s, b, h), s.C, sums, first, s);
 }
 
-// Blocks that the registers of one multiprocessor shall hold; wider heads fill its shared memory.
+// Blocks that the registers of one multiprocessor shall hold: wide heads fill its shared memory with
+// as many, for others (0) the compiler chooses.
 template <int kDims>
-constexpr int kBackwardBlocks = kDims < 4 ? 8 : 4;
+constexpr int kBackwardBlocks = kDims < 4 ? 0 : 4;
 
 // kKeys: rows are keys, tiles are queries, the results dk and dv; else rows are queries, tiles are
 // keys, the result dq.
