@@ -50,6 +50,7 @@ def test_every_process_that_the_sanitizer_watched_must_be_clean(results, tool):
     for text in (dirty, clean + dirty, dirty + clean):
         assert results.sanitizer_verdict(text)[0] == "failed"
     assert results.sanitizer_verdict("nothing of note\n")[0] == "failed"
+    assert results.sanitizer_verdict(clean, "failed")[0] == "failed"
 
 
 STEP = "step C=512 L=8 B=16 T=512 bf16"
