@@ -8,13 +8,15 @@ it out.
 import fcntl
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
 
-from setuptools import Extension, setup
+import setuptools
+from setuptools import Distribution, Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).parent.resolve()
@@ -41,12 +43,13 @@ class MakeExtension(build_ext):
         objects.mkdir(parents=True, exist_ok=True)
         with open(objects / "lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            settings = cuda_settings()  # first: it may refuse
             self.compile(objects.resolve())
             install(objects / "_core.so", package / f"_core{suffix}")
             for name in PROGRAMS:
                 if (objects / name).exists():
                     install(objects / name, package / "bin" / name)
-            if (settings := cuda_settings()) is None:
+            if settings is None:
                 return
             self.make(["cuda"], objects.resolve(), settings)
             install(objects / CUDA_LIBRARY, package / CUDA_LIBRARY)
@@ -105,4 +108,19 @@ def install(source: Path, target: Path) -> None:
     os.replace(temporary, target)
 
 
-setup(ext_modules=[Extension("pyllmc._core", sources=[])], cmdclass={"build_ext": MakeExtension})
+class InPlace(Distribution):
+    """Of setuptools before 77, which refuses this project's pyproject.toml but need not read it to
+    build in place."""
+
+    def parse_config_files(self, *args, **kwargs) -> None:
+        text = (ROOT / "pyllmc" / "__init__.py").read_text()
+        self.metadata.name = "pyllmc"
+        self.metadata.version = re.search(r'^__version__ = "(.*)"', text, re.MULTILINE)[1]
+
+
+reads_pyproject = int(setuptools.__version__.split(".")[0]) >= 77 or "--inplace" not in sys.argv
+setup(
+    ext_modules=[Extension("pyllmc._core", sources=[])],
+    cmdclass={"build_ext": MakeExtension},
+    distclass=Distribution if reads_pyproject else InPlace,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {"cuda", "cuda_environment"} & set(getattr(item, "fixturenames", ()))
         if asked or chosen == "cuda":
             item.add_marker("gpu")
+
+
+# Errors after which a process can do no more on its GPU.
+LOST_CONTEXT = re.compile(
+    r"cudaError(IllegalAddress|IllegalInstruction|MisalignedAddress|InvalidAddressSpace|InvalidPc"
+    r"|LaunchFailure|LaunchTimeout|Assert|HardwareStackError)"
+)
+lost_context = False
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    global lost_context
+    lost_context |= report.failed and bool(LOST_CONTEXT.search(report.longreprtext))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """Ends a worker that has lost its GPU, after its report: another takes over the other tests."""
+    if lost_context and {"PYTEST_XDIST_WORKER", "PYLLMC_GPU_TESTS"} <= os.environ.keys():
+        os._exit(1)
 
 
 @pytest.fixture(scope="session")

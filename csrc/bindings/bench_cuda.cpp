@@ -69,6 +69,25 @@ std::vector<double> time_replays(const Context& context, int64_t repeats, int64_
   return seconds;
 }
 
+Context context_on(const Stream& stream) {
+  Context context;
+  context.device = Device::cuda;
+  context.stream = stream.get();
+  return context;
+}
+
+std::vector<double> bench_copy_cuda(int64_t bytes, int64_t repeats, int64_t calls) {
+  for (const int64_t value : {bytes, repeats, calls}) {
+    if (value < 1) throw UsageError(message("a size of ", value, " is not possible: 1 or more"));
+  }
+  const py::gil_scoped_release release;
+  const Stream stream(Device::cuda);
+  const Context context = context_on(stream);
+  const Memory from = allocate(Device::cuda, bytes, "a benchmark");
+  const Memory to = allocate(Device::cuda, bytes, "a benchmark");
+  return time_replays(context, repeats, calls, [&] { copy(context, to.get(), from.get(), bytes); });
+}
+
 py::dict bench_linear_cuda(int64_t M, int64_t channels, int64_t hidden, const std::string& which,
                            int64_t bandwidth, const std::string& execution, bool gelu,
                            const std::string& precision, int64_t repeats, int64_t calls) {
@@ -91,9 +110,7 @@ py::dict bench_linear_cuda(int64_t M, int64_t channels, int64_t hidden, const st
   {
     py::gil_scoped_release release;
     const Stream stream(Device::cuda);
-    Context context;
-    context.device = Device::cuda;
-    context.stream = stream.get();
+    Context context = context_on(stream);
     context.precision = precision_of(precision);
     const DType act = context.activations();
     std::optional<BandLayout> layout;
@@ -153,6 +170,9 @@ py::dict bench_linear_cuda(int64_t M, int64_t channels, int64_t hidden, const st
 }  // namespace
 
 void bind_bench_cuda(py::module_& bench) {
+  bench.def("copy_cuda", bench_copy_cuda, py::arg("bytes"), py::arg("repeats") = 5,
+            py::arg("calls") = 5,
+            "Seconds to copy `bytes` within a GPU's memory, the mean of `calls`, `repeats` times.");
   bench.def(
       "linear_cuda", bench_linear_cuda, py::arg("M"), py::arg("channels"), py::arg("hidden"),
       py::arg("which") = "fc1", py::arg("bandwidth") = 0, py::arg("execution") = "dense",

@@ -17,6 +17,11 @@ void check_blas(cublasStatus_t status, const char* what) {
                             cublasLtGetStatusName(status), ")"));
 }
 
+bool is_refusal(cublasStatus_t status) {
+  return status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE ||
+         status == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
 cublasLtHandle_t handle() {
   static const cublasLtHandle_t one = [] {
     cublasLtHandle_t made = nullptr;
@@ -26,6 +31,7 @@ cublasLtHandle_t handle() {
   return one;
 }
 
+int64_t bytes_of(DType type) { return type == DType::bf16 ? 2 : 4; }
 cudaDataType_t data_type(DType type) { return type == DType::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
 template <class Object, cublasStatus_t (*destroy)(Object)>
@@ -77,13 +83,20 @@ Layout make_layout(DType type, const GemmOperand& operand, int64_t rows, int64_t
                             : make_layout(type, rows, cols, operand.ld, batch, operand.stride);
 }
 
-// Bytes that an address is a multiple of, as far as algorithms care.
-int64_t alignment(const void* at) {
-  const auto address = reinterpret_cast<uintptr_t>(at);
+// Bytes that every matrix of a batch begins at a multiple of, as far as algorithms care.
+int64_t alignment(const void* at, int64_t stride_bytes = 0) {
+  const auto common = reinterpret_cast<uintptr_t>(at) | static_cast<uintptr_t>(stride_bytes);
   for (const int64_t bytes : {16, 8, 4}) {
-    if (address % static_cast<uintptr_t>(bytes) == 0) return bytes;
+    if (common % static_cast<uintptr_t>(bytes) == 0) return bytes;
   }
   return 2;
+}
+int64_t alignment(const Gemm& g, const GemmOperand& operand) {
+  return alignment(operand.data, g.batch > 1 ? operand.stride * bytes_of(g.type) : 0);
+}
+// Of out or what lies like it.
+int64_t out_alignment(const Gemm& g, const void* at) {
+  return alignment(at, g.batch > 1 ? g.stride * bytes_of(g.out_type) : 0);
 }
 
 // Everything that a plan is made for.
@@ -100,19 +113,19 @@ Key key_of(const Context& context, const Gemm& g) {
           g.a.ld,
           g.a.transposed,
           g.a.stride,
-          alignment(g.a.data),
+          alignment(g, g.a),
           g.b.ld,
           g.b.transposed,
           g.b.stride,
-          alignment(g.b.data),
+          alignment(g, g.b),
           g.ld,
           g.stride,
-          alignment(g.out),
+          out_alignment(g, g.out),
           g.add != nullptr,
-          alignment(g.add ? g.add : g.out),
+          out_alignment(g, g.add ? g.add : g.out),
           g.bias != nullptr,
           alignment(g.bias),
-          alignment(g.aux)};
+          out_alignment(g, g.aux)};
 }
 
 // out^T = b^T a^T, so that the library's A is b.
@@ -180,17 +193,19 @@ void search(Plan& plan, const Gemm& g) {
   // Parts of a sum are added up in fp32 or not split.
   set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
       uint32_t{CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE});
-  const auto aligned = [](const void* at) { return static_cast<uint32_t>(alignment(at)); };
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, aligned(g.b.data));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, aligned(g.a.data));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, aligned(g.add ? g.add : g.out));
-  set(preference, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, aligned(g.out));
+  const auto promise = [&](cublasLtMatmulPreferenceAttributes_t attribute, int64_t bytes) {
+    set(preference, attribute, static_cast<uint32_t>(bytes));
+  };
+  promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment(g, g.b));
+  promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g.a));
+  promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out_alignment(g, g.add ? g.add : g.out));
+  promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out_alignment(g, g.out));
   cublasLtMatmulHeuristicResult_t first{};
   int found = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
       handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.out.get(), plan.out.get(),
       preference.get(), 1, &first, &found);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_INVALID_VALUE) return;
+  if (is_refusal(status)) return;
   check_blas(status, "choosing an algorithm");
   plan.found = found > 0 && first.state == CUBLAS_STATUS_SUCCESS;
   plan.algorithm = first.algo;
@@ -219,26 +234,30 @@ Plan& plan_of(const Context& context, const Gemm& g) {
 
 }  // namespace
 
-bool gemm_has(const Context& context, const Gemm& g) {
+bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
   const std::lock_guard held(plans_lock());
-  return plan_of(context, g).found;
+  Plan& plan = plan_of(context, g);
+  if (!plan.found) return false;
+  set_pointers(plan.operation, g);
+  const float one = 1, beta = g.add ? 1.0f : 0.0f;
+  const cublasStatus_t status = cublasLtMatmul(
+      handle(), plan.operation.get(), &one, g.b.data, plan.b.get(), g.a.data, plan.a.get(), &beta,
+      g.add ? g.add : g.out, plan.out.get(), g.out, plan.out.get(), &plan.algorithm, workspace,
+      static_cast<size_t>(kGemmWorkspaceBytes), static_cast<cudaStream_t>(context.stream));
+  // An algorithm that the search found may refuse its epilogue all the same, before it begins.
+  if (g.epilogue != GemmEpilogue::none && is_refusal(status)) {
+    plan.found = false;
+    cudaGetLastError();
+    return false;
+  }
+  check_blas(status, "a product");
+  return true;
 }
 
 void gemm(const Context& context, const Gemm& g, void* workspace) {
-  const std::lock_guard held(plans_lock());
-  Plan& plan = plan_of(context, g);
-  if (!plan.found) {
-    throw DeviceError(message("cuBLASLt has no algorithm for a product of ", g.M, " x ", g.K,
-                              " and ", g.K, " x ", g.N, " in ", name_of(context.precision)));
-  }
-  set_pointers(plan.operation, g);
-  const float one = 1, beta = g.add ? 1.0f : 0.0f;
-  check_blas(cublasLtMatmul(handle(), plan.operation.get(), &one, g.b.data, plan.b.get(), g.a.data,
-                            plan.a.get(), &beta, g.add ? g.add : g.out, plan.out.get(), g.out,
-                            plan.out.get(), &plan.algorithm, workspace,
-                            static_cast<size_t>(kGemmWorkspaceBytes),
-                            static_cast<cudaStream_t>(context.stream)),
-             "a product");
+  if (try_gemm(context, g, workspace)) return;
+  throw DeviceError(message("cuBLASLt has no algorithm for a product of ", g.M, " x ", g.K, " and ",
+                            g.K, " x ", g.N, " in ", name_of(context.precision)));
 }
 
 std::string gemm_name() {

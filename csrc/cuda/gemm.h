@@ -47,11 +47,12 @@ struct Gemm {
 constexpr int64_t kGemmWorkspaceBytes = int64_t{32} << 20;
 constexpr int64_t kGemmWorkspaceFloats = kGemmWorkspaceBytes / 4;
 
-// Whether the library has an algorithm for these arguments: it refuses some fused epilogues.
-bool gemm_has(const Context& context, const Gemm& args);
-
 // Enqueues the product. `workspace` has kGemmWorkspaceBytes. Throws DeviceError.
 void gemm(const Context& context, const Gemm& args, void* workspace);
+
+// The same, but false with nothing enqueued where the library cannot do it: it refuses some fused
+// epilogues. What it said once for a plan stands.
+bool try_gemm(const Context& context, const Gemm& args, void* workspace);
 
 // "cuBLASLt 13.0.2"
 std::string gemm_name();

@@ -8,6 +8,7 @@
 #include "core/device_library.h"
 #include "cuda/gemm.h"
 #include "cuda/guard.h"
+#include "cuda/side_stream.h"
 #include "cuda/tables.h"
 
 #ifndef PYLLMC_CUDA_BUILD
@@ -101,6 +102,7 @@ DeviceStatus make_stream(void** out) {
 }
 
 void release_stream(void* stream) {
+  release_side_stream(stream);
   status_of(cudaStreamDestroy(stream_of(stream)), "ending a stream");
 }
 

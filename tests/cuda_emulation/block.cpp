@@ -123,12 +123,18 @@ void grow(int threads) {
   }
 }
 
+// Null for the plain order.
+const char* order_name() {
+  const char* name = std::getenv("PYLLMC_EMULATION_ORDER");
+  return name && *name && std::strcmp(name, "ascending") != 0 ? name : nullptr;
+}
+
 // Ascending, descending, or a permutation drawn from the number that the variable holds.
 std::vector<int> order(int count) {
   std::vector<int> all(static_cast<size_t>(count));
   std::iota(all.begin(), all.end(), 0);
-  const char* name = std::getenv("PYLLMC_EMULATION_ORDER");
-  if (!name || !*name || std::strcmp(name, "ascending") == 0) return all;
+  const char* name = order_name();
+  if (!name) return all;
   if (std::strcmp(name, "descending") == 0) {
     std::reverse(all.begin(), all.end());
   } else {
@@ -186,6 +192,8 @@ void run_block(const std::vector<int>& warp_order, const std::vector<int>& lane_
 }
 
 }  // namespace
+
+bool order_is_turned_round() { return order_name() != nullptr; }
 
 void fail(const char* format, ...) {
   Machine& m = machine();

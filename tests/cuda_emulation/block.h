@@ -41,6 +41,9 @@ void begin_copy(void* shared, const void* global, size_t bytes, size_t read);
 void commit_copies();
 void wait_copies(int groups_left);
 
+// Whether PYLLMC_EMULATION_ORDER asks for another order than the plain one.
+bool order_is_turned_round();
+
 // Gives work to a stream: done at once, or recorded while a graph is captured. Failures become the
 // last error.
 void enqueue(cudaStream_t stream, std::function<void()> work);

@@ -7,9 +7,9 @@
 // What hardware would punish or leave undefined is an error here, told by cudaGetLastError() and
 // cudaGetErrorString(): barriers that not all threads reach, lanes that meet in different warp
 // operations, misaligned vectors, shared memory past the launch's bytes, writes around an
-// allocation, more shared memory than every card grants. Memory starts as NaN. The order of
-// threads and blocks can be turned round (PYLLMC_EMULATION_ORDER), so that races show as different
-// bits.
+// allocation, more shared memory than every card grants, a recording with an open branch. Memory
+// starts as NaN. The order of threads and blocks, and of a branch and its origin, can be turned
+// round (PYLLMC_EMULATION_ORDER), so that races show as different bits.
 #pragma once
 
 #include <cmath>
@@ -191,6 +191,7 @@ enum cudaError_t {
   cudaErrorMemoryAllocation = 2,
   cudaErrorInvalidConfiguration = 9,
   cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnjoined = 904,
   cudaErrorLaunchFailure = 719,
 };
 const char* cudaGetErrorName(cudaError_t status);

@@ -2,18 +2,27 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <utility>
 #include <vector>
 
 #include "block.h"
 
+using Work = std::vector<std::function<void()>>;
+
 struct EmulatedGraph {
-  std::vector<std::function<void()>> work;
+  Work work;
+  std::vector<EmulatedStream*> branches;  // still to be joined
 };
 struct EmulatedStream {
   EmulatedGraph* captured = nullptr;
+  EmulatedStream* origin = nullptr;  // of a branch
+  // Where the order is turned round, a branch's work is done when it is waited for, not before.
+  bool late = false;
+  Work waiting;
 };
 struct EmulatedEvent {
   std::chrono::steady_clock::time_point at;
+  EmulatedStream* stream = nullptr;
 };
 
 namespace {
@@ -42,6 +51,10 @@ void finish_foreign_work() {
 
 void enqueue(cudaStream_t stream, std::function<void()> work) {
   if (!stream) finish_foreign_work();
+  if (stream && stream->late) {
+    stream->waiting.push_back(std::move(work));
+    return;
+  }
   if (stream && stream->captured) {
     stream->captured->work.push_back(std::move(work));
     return;
@@ -65,6 +78,8 @@ const char* cudaGetErrorName(cudaError_t status) {
       return "cudaErrorMemoryAllocation";
     case cudaErrorInvalidConfiguration:
       return "cudaErrorInvalidConfiguration";
+    case cudaErrorStreamCaptureUnjoined:
+      return "cudaErrorStreamCaptureUnjoined";
     case cudaErrorStreamCaptureUnsupported:
       return "cudaErrorStreamCaptureUnsupported";
     case cudaErrorLaunchFailure:
@@ -168,7 +183,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream || !stream->captured) return failed(cudaErrorInvalidValue);
   *graph = stream->captured;
   stream->captured = nullptr;
-  return cudaSuccess;
+  if ((*graph)->branches.empty()) return cudaSuccess;
+  for (EmulatedStream* branch : (*graph)->branches) *branch = {};
+  delete *graph;
+  *graph = nullptr;
+  return failed(cudaErrorStreamCaptureUnjoined);
 }
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, uint64_t) {
   *exec = new EmulatedGraph(*graph);
@@ -201,8 +220,9 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   delete event;
   return cudaSuccess;
 }
-cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   event->at = std::chrono::steady_clock::now();
+  event->stream = stream;
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t) { return last_error; }
@@ -210,7 +230,25 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t begin, cudaEve
   *milliseconds = std::chrono::duration<float, std::milli>(end->at - begin->at).count();
   return cudaSuccess;
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+// A stream that waits for another becomes its branch, until the other waits for it.
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  EmulatedStream* const source = event->stream;
+  if (!source || !stream) return cudaSuccess;
+  if (source->origin == stream) {
+    source->late = false;
+    for (auto& work : std::exchange(source->waiting, {})) emulation::enqueue(source, work);
+    if (source->captured) std::erase(source->captured->branches, source);
+    *source = {};
+  } else if (!source->origin && !stream->origin) {
+    stream->origin = source;
+    stream->late = emulation::order_is_turned_round();
+    stream->captured = source->captured;
+    if (stream->captured) stream->captured->branches.push_back(stream);
+  } else {
+    return failed(cudaErrorInvalidValue);
+  }
+  return last_error;
+}
 
 // For tests: another library fills `count` floats when the device comes to it.
 extern "C" __attribute__((visibility("default"))) void emulation_fill_later(float* at, float value,

@@ -240,6 +240,60 @@ TEST(graphs) {
   cudaStreamDestroy(stream);
 }
 
+void add_kernel(float* x, float more) {
+  if (threadIdx.x == 0) x[0] = 2 * x[0] + more;
+}
+
+// x after x = 2 x + 1 on a stream and x = 2 x + 2 on its branch, recorded and played once.
+float after_both(bool joined, cudaError_t& ended) {
+  Array<float> x(1);
+  x.put();
+  cudaStream_t stream = nullptr, side = nullptr;
+  cudaEvent_t begun = nullptr, done = nullptr;
+  cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking);
+  cudaStreamCreateWithFlags(&side, cudaStreamNonBlocking);
+  cudaEventCreateWithFlags(&begun, cudaEventDisableTiming);
+  cudaEventCreateWithFlags(&done, cudaEventDisableTiming);
+  cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal);
+  cudaEventRecord(begun, stream);
+  cudaStreamWaitEvent(side, begun);
+  launch("add 2", add_kernel, 1, 32, 0, side, x.device, 2.0f);
+  launch("add 1", add_kernel, 1, 32, 0, stream, x.device, 1.0f);
+  if (joined) {
+    cudaEventRecord(done, side);
+    cudaStreamWaitEvent(stream, done);
+  }
+  cudaGraph_t graph = nullptr;
+  ended = cudaStreamEndCapture(stream, &graph);
+  cudaGetLastError();
+  if (graph) {
+    cudaGraphExec_t exec = nullptr;
+    cudaGraphInstantiate(&exec, graph);
+    cudaGraphLaunch(exec, stream);
+    cudaGraphExecDestroy(exec);
+    cudaGraphDestroy(graph);
+  }
+  cudaEventDestroy(done);
+  cudaEventDestroy(begun);
+  cudaStreamDestroy(side);
+  cudaStreamDestroy(stream);
+  x.get();
+  return x.host[0];
+}
+
+TEST(branches) {
+  cudaError_t ended = cudaSuccess;
+  const float once = after_both(true, ended);
+  CHECK(ended == cudaSuccess && once != 0);
+  setenv("PYLLMC_EMULATION_ORDER", "descending", 1);
+  const float turned = after_both(true, ended);
+  CHECK(ended == cudaSuccess && turned != 0);
+  CHECK(turned != once);  // both write x: a race
+  unsetenv("PYLLMC_EMULATION_ORDER");
+  CHECK(after_both(false, ended) == 0);
+  CHECK(ended == cudaErrorStreamCaptureUnjoined);
+}
+
 TEST(more_memory_than_there_is) {
   setenv("PYLLMC_EMULATION_MEMORY", "1000000", 1);
   void* at = nullptr;

@@ -1,12 +1,12 @@
 """One MLP layer forward and backward on a GPU: its band alone, by our kernels and by the library's
-batched calls, against the whole by cuBLASLt."""
+batched calls, against the whole by cuBLAS, called by us or by PyTorch."""
 
 from __future__ import annotations
 
 import json
 import statistics
 
-from shapes import LINEAR_BANDWIDTHS, LINEAR_CHANNELS, LINEAR_ROWS
+from shapes import LINEAR_BANDWIDTHS, LINEAR_CHANNELS, LINEAR_ROWS, linear_work
 
 from pyllmc._core import Pattern, bench
 
@@ -15,7 +15,7 @@ def main() -> None:
     sizes = f"C={LINEAR_CHANNELS} M={LINEAR_ROWS}"
     for which in ("fc1", "fc2"):
         dense = f"{which} {sizes} bf16 dense"
-        runs = [("dense", 0, dense, f"torch {which} {sizes} bf16")]
+        runs = [("dense", 0, dense, f"{dense} by torch")]
         for bandwidth in LINEAR_BANDWIDTHS:
             for execution in ("band", "library"):
                 name = f"{which} {sizes} bf16 {execution} {bandwidth}"
@@ -35,10 +35,12 @@ def main() -> None:
             )
             result = {"name": name, "ms": forward + backward, "forward_ms": forward}
             result |= {"backward_ms": backward, "against": against}
+            density = 1.0
             if bandwidth:
                 pattern = Pattern.band(4 * LINEAR_CHANNELS, LINEAR_CHANNELS, bandwidth)
-                result |= {"density": pattern.density}
+                density = pattern.density
                 result |= {"executed": pattern.tile_floats / pattern.total}
+            result |= {"density": density, **linear_work(density)}
             print(json.dumps(result), flush=True)
 
 

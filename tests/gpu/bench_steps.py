@@ -8,28 +8,28 @@ import time
 from pathlib import Path
 
 import numpy as np
-from shapes import SHAPES, timed
+from shapes import SHAPES, step_work, timed
 
 from pyllmc import _core
 from pyllmc.data.token_file import token_file_writer
 
-# Name of the result, shape, precision, bandwidths of FC1 and FC2, PyTorch's result to hold against.
+# Name of the result, shape, precision, bandwidths of FC1 and FC2, PyTorch's results of that kind.
 RUNS = [
     (
         f"step {shape} {precision}{band}",
         shape,
         precision,
         widths,
-        f"torch {shape} {against}" if against else "",
+        f"torch {shape} {against} " if against else "",
     )
     for shape, precision, band, widths, against in [
-        ("C=128 L=4 B=16 T=256", "bf16", "", (0, 0), "bf16 graph"),
-        ("C=128 L=4 B=16 T=256", "tf32", "", (0, 0), "tf32 graph"),
+        ("C=128 L=4 B=16 T=256", "bf16", "", (0, 0), "bf16"),
+        ("C=128 L=4 B=16 T=256", "tf32", "", (0, 0), "tf32"),
         ("C=128 L=4 B=16 T=256", "fp32", "", (0, 0), ""),
         ("C=128 L=4 B=16 T=256", "bf16", " band 256", (256, 256), ""),
-        ("C=512 L=8 B=16 T=512", "bf16", "", (0, 0), "bf16 graph"),
+        ("C=512 L=8 B=16 T=512", "bf16", "", (0, 0), "bf16"),
         ("C=512 L=8 B=16 T=512", "bf16", " band 512", (512, 512), ""),
-        ("C=768 L=12 B=32 T=1024", "bf16", "", (0, 0), "bf16 graph"),
+        ("C=768 L=12 B=32 T=1024", "bf16", "", (0, 0), "bf16"),
     ]
 ]
 
@@ -67,6 +67,8 @@ def main() -> None:
             tokens = SHAPES[shape][4] * SHAPES[shape][5]
             result |= {"start_seconds": ready, "first_loss": first["loss"]}
             result |= {"tokens_per_second": 1e3 * tokens / result["ms"]}
+            if precision == "bf16" and not any(widths):
+                result |= step_work(shape)
             print(json.dumps(result), flush=True)
             del trainer
 

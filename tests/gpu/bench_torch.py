@@ -1,6 +1,10 @@
 # mypy: ignore-errors
 """PyTorch on the same GPU and shapes: compiled, with the whole step in one CUDA graph; plain cuBLAS
-for the linear layer. The model is that of pyllmc/bench/torch_peer.py."""
+for the linear layer. The model is that of pyllmc/bench/torch_peer.py.
+
+The argument: `compile` fills PyTorch's caches, `torch` measures, `autotune` measures the slower
+compilation that tries more kernels.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +14,21 @@ import sys
 from pathlib import Path
 
 import torch
-from shapes import LINEAR_CHANNELS, LINEAR_ROWS, SHAPES, timed
+from shapes import LINEAR_CHANNELS, LINEAR_ROWS, ROUND_VOCAB, SHAPES, timed
 
 PEER = Path(__file__).resolve().parents[2] / "pyllmc" / "bench" / "torch_peer.py"
+SMALL, MIDDLE, LARGE = SHAPES
+# Shape, precision, vocabulary of the model; what matters most first.
+RUNS = [
+    (SMALL, "bf16", ROUND_VOCAB),
+    (LARGE, "bf16", ROUND_VOCAB),
+    (MIDDLE, "bf16", ROUND_VOCAB),
+    (SMALL, "bf16", SHAPES[SMALL][3]),
+    (SMALL, "tf32", ROUND_VOCAB),
+]
+# With "default" the step is recorded here, with the others by PyTorch.
+MODES = {"torch": ["default", "reduce-overhead"], "autotune": ["max-autotune"]}
+MODES["compile"] = MODES["torch"]
 
 
 def peer_module():
@@ -30,15 +46,15 @@ def tell(name, result, **more):
 class Step:
     """Forward, backward and AdamW of one batch, by a compiled model."""
 
-    def __init__(self, gpt2, shape, precision, mode):
-        channels, layers, heads, vocab, batch, length = shape
+    def __init__(self, gpt2, shape, precision, vocab, mode):
+        channels, layers, heads, tokens, batch, length = SHAPES[shape]
         self.model = gpt2(channels, layers, heads, vocab, length).cuda()
         self.bf16 = precision == "bf16"
         self.run = torch.compile(self.model, mode=mode)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=3e-4, weight_decay=0.0, fused=True, capturable=True
         )
-        data = torch.randint(0, vocab, (batch, length + 1), device="cuda")
+        data = torch.randint(0, tokens, (batch, length + 1), device="cuda")
         self.tokens, self.targets = data[:, :-1].contiguous(), data[:, 1:].contiguous()
 
     def once(self):
@@ -70,17 +86,21 @@ def waiting(call):
     return once
 
 
-def step(gpt2, name, precision):
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+def step(gpt2, shape, precision, vocab, mode, only_compile):
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    name = f"torch {shape} {precision} {mode} V={vocab}"
+    one = None
     try:
-        one = Step(gpt2, SHAPES[name], precision, "default")
-        tell(f"torch {name} {precision} graph", timed(waiting(one.recorded()), 2.0))
-    except Exception as error:  # a peer that cannot be recorded is measured without
-        print(f"no graph of {name} {precision}: {error}", flush=True)
-    torch._dynamo.reset()
-    one = Step(gpt2, SHAPES[name], precision, "reduce-overhead")
-    tell(f"torch {name} {precision} reduce-overhead", timed(waiting(one.once), 2.0))
+        one = Step(gpt2, shape, precision, vocab, mode)
+        if only_compile:
+            waiting(one.once)()
+            print(f"compiled {name}", flush=True)
+        else:
+            call = one.recorded() if mode == "default" else one.once
+            tell(name, timed(waiting(call), 2.0))
+    except Exception as error:  # the others are measured all the same
+        print(f"no {name}: {type(error).__name__}: {error}", flush=True)
+    del one
     torch._dynamo.reset()
     torch.cuda.empty_cache()
 
@@ -107,16 +127,19 @@ def linear():
                 once()
         result = timed(waiting(graph.replay), 0.5)
         result = {key: result[key] / 10 for key in ("ms", "ms_90")}
-        tell(f"torch {which} C={LINEAR_CHANNELS} M={LINEAR_ROWS} bf16", result)
+        tell(f"{which} C={LINEAR_CHANNELS} M={LINEAR_ROWS} bf16 dense by torch", result)
 
 
 def main():
+    todo = sys.argv[1]
     torch.manual_seed(0)
     gpt2 = peer_module().Gpt2
-    linear()
-    for name in SHAPES:
-        step(gpt2, name, "bf16")
-    step(gpt2, "C=128 L=4 B=16 T=256", "tf32")
+    if todo == "torch":
+        linear()
+    for mode in MODES[todo]:
+        for shape, precision, vocab in RUNS:
+            if mode == "default" or (precision, vocab) == ("bf16", ROUND_VOCAB):
+                step(gpt2, shape, precision, vocab, mode, todo == "compile")
 
 
 if __name__ == "__main__":

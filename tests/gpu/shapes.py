@@ -13,9 +13,26 @@ SHAPES = {
     "C=768 L=12 B=32 T=1024": (768, 12, 12, 50257, 32, 1024),
 }
 
+# PyTorch's products want a round vocabulary; ours are of the padded one anyway.
+ROUND_VOCAB = 50304
+
 # One linear layer: M rows, C channels, hidden width 4C.
 LINEAR_ROWS, LINEAR_CHANNELS = 16_384, 1024
 LINEAR_BANDWIDTHS = (512, 1024)
+
+
+def step_work(shape: str) -> dict[str, float]:
+    """What a dense step cannot do without: operations, 6 for a weight and token, and the bytes of
+    the bf16 logits, which are written twice and read three times."""
+    C, L, _, V, B, T = SHAPES[shape]
+    weights, attention = 12 * L * C * C + V * C, L * T * C
+    return {"flops": 6.0 * (weights + attention) * B * T, "bytes": 10.0 * B * T * V}
+
+
+def linear_work(density: float) -> dict[str, float]:
+    """The same of one MLP layer in bf16: x and y of forward; x, dy and dx of backward."""
+    M, C = LINEAR_ROWS, LINEAR_CHANNELS
+    return {"flops": 24.0 * M * C * C * density, "bytes": 2.0 * M * (5 * C + 6 * C)}
 
 
 def timed(once: Callable[[], object], seconds: float, warm: int = 5) -> dict[str, float]:

@@ -1,4 +1,5 @@
-"""Small, ragged training runs that touch every kernel: what compute-sanitizer watches."""
+"""Small, ragged training runs that touch every kernel, all at once, each as the last words of the
+command that this script is given: what compute-sanitizer watches."""
 
 from __future__ import annotations
 
@@ -28,14 +29,14 @@ def main() -> int:
         with token_file_writer(folder / "tokens.bin") as out:
             random = np.random.default_rng(0)
             out.append(random.integers(0, VOCAB, 4000, dtype=np.uint16))
+        children = []
         for run in RUNS:
-            command = [str(train_banded_path()), "-e", str(folder / "model.bin"), *run]
-            command += ["-i", str(folder / "tokens.bin"), "-j", str(folder / "tokens.bin")]
+            command = [*sys.argv[1:], str(train_banded_path()), "-e", str(folder / "model.bin")]
+            command += ["-i", str(folder / "tokens.bin"), "-j", str(folder / "tokens.bin"), *run]
             command += ["-n", "3", "-b", "3", "-t", "37", "-v", "3", "-m", "2", "-g", "6"]
-            code = subprocess.run([*command, "--device", "cuda", "--grad-clip", "1"]).returncode
-            if code:
-                return code
-    return 0
+            command += ["--device", "cuda", "--grad-clip", "1"]
+            children.append(subprocess.Popen(command))
+        return max(abs(child.wait()) for child in children)
 
 
 if __name__ == "__main__":

@@ -96,7 +96,8 @@ def test_any_number_of_threads_gives_the_same_bits(M, C, V, Vp):
         assert ops.classifier(x, wte, targets, V, gradients=False, threads=n) == once[:2]
 
 
-@pytest.mark.parametrize(("precision", "allowed"), [("bf16", 1e-2), ("tf32", 1e-3)])
+# The products are the library's, which may cut TF32's operands off: 2^-10 of each.
+@pytest.mark.parametrize(("precision", "allowed"), [("bf16", 1e-2), ("tf32", 2.0**-9)])
 @pytest.mark.parametrize(("M", "C", "V", "Vp"), SHAPES, ids=IDS)
 def test_rounded_operands(M, C, V, Vp, precision, allowed, cuda):
     """Relative to sums of absolute values. Logits, their gradients and dx are bf16 with bf16."""

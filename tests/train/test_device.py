@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ops.orders import require_same_bits
 from oracle.inputs import Shape, write_model, write_tokens
 
 from pyllmc._core import Model, Trainer
@@ -93,6 +94,17 @@ def test_the_same_run_has_the_same_bits(case, precision, files):
     for _ in range(4):
         assert one.step() == other.step()
     assert_same(everything(one), everything(other))
+
+
+@pytest.mark.parametrize("case", ["dense", "band", "accumulate"])
+def test_the_order_of_branches_and_threads_changes_no_bits(case, files, monkeypatch):
+    def run():
+        trainer = trainer_of(files, "cuda", "bf16", **CASES[case])
+        for _ in range(3):  # the last is a replay
+            trainer.step()
+        return list(everything(trainer).values())
+
+    require_same_bits(run, monkeypatch)
 
 
 @pytest.mark.parametrize("case", CASES)

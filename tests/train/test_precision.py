@@ -23,8 +23,8 @@ def without_key_bias(name, array):
 
 # ||gradient - oracle's|| / ||oracle's|| of each tensor. Seen: 8e-7 in fp32, 8.4e-3 in bf16.
 CPU_BOUNDS = [("cpu", "fp32", 3e-6), ("cpu", "bf16", 1.5e-2)]
-# A GPU's activations are bf16 in memory too.
-GPU_BOUNDS = [("cuda", "fp32", 3e-6), ("cuda", "tf32", 3e-3), ("cuda", "bf16", 2e-2)]
+# A GPU's activations are bf16 in memory too. TF32 cuts operands off, as the emulation does: 2.7e-3.
+GPU_BOUNDS = [("cuda", "fp32", 3e-6), ("cuda", "tf32", 6e-3), ("cuda", "bf16", 2e-2)]
 
 
 @pytest.mark.parametrize(("device", "precision", "bound"), CPU_BOUNDS + GPU_BOUNDS)

@@ -207,14 +207,19 @@ __global__ void __launch_bounds__(kThreads)
           block_first + row, s);
 }
 
+// Two sets of rows; two stages of two tiles, each with two numbers a query.
 template <int HS>
 constexpr size_t kBackwardBytes =
-    2 * (kRows + kInner<HS>)*kPitch<HS> * sizeof(bf16) + 2 * kRows * sizeof(float);
+    2 * (kRows + 2 * kInner<HS>)*kPitch<HS> * sizeof(bf16) + 4 * kRows * sizeof(float);
+
+// Blocks that the registers of one multiprocessor shall hold: what shared memory lets in, too.
+template <int HS, bool kKeys>
+constexpr int kBackwardBlocks = kKeys ? (HS == 32 ? 3 : 2) : (HS == 128 ? 3 : 4);
 
 // kKeys: rows are keys, tiles are queries, the results dk and dv; else rows are queries, tiles are
 // keys, the result dq.
 template <int HS, bool kKeys>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, (kBackwardBlocks<HS, kKeys>))
     backward_kernel(AttentionGradients<bf16> a, AttentionShape s) {
   constexpr int kTile = kInner<HS>, N = kTile / 8;
   const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kBand;
@@ -224,17 +229,32 @@ __global__ void __launch_bounds__(kThreads)
   const bf16* dout = head_rows(a.dout, s, b, h);
   const float* log_sum_exp = head_numbers(a.log_sum_exp, s, b, h);
   float* row_dot = head_numbers(a.row_dot, s, b, h);
-  auto* rows1 = shared_memory<bf16>();       // queries, or keys
-  bf16* rows2 = rows1 + kRows * kPitch<HS>;  // dout, or values
-  bf16* tile1 = rows2 + kRows * kPitch<HS>;  // keys, or queries
-  bf16* tile2 = tile1 + kTile * kPitch<HS>;  // values, or dout
-  // Of the queries: the log-sum-exp in base 2, and out . dout.
-  auto* lse = reinterpret_cast<float*>(tile2 + kTile * kPitch<HS>);
-  float* dot = lse + kRows;
+  constexpr int kTileElements = kTile * kPitch<HS>;
+  auto* rows1 = shared_memory<bf16>();        // queries, or keys
+  bf16* rows2 = rows1 + kRows * kPitch<HS>;   // dout, or values
+  bf16* stages = rows2 + kRows * kPitch<HS>;  // keys and values, or queries and dout, twice
+  // Of the queries: the log-sum-exp and out . dout. Tiles of queries bring theirs, twice too.
+  auto* numbers = reinterpret_cast<float*>(stages + 4 * kTileElements);
+  const int begin = kKeys ? block_first / kTile : 0;
+  const int end = ceil_div(kKeys ? s.T : min(s.T, block_first + kRows), kTile);
+  const auto begin_stage = [&](int tile) {
+    const int first = tile * kTile;
+    bf16* tile1 = stages + tile % 2 * 2 * kTileElements;
+    bf16* tile2 = tile1 + kTileElements;
+    begin_fetch<HS, kTile>(tile1, kKeys ? head.q : head.k, head.pitch, first, s);
+    begin_fetch<HS, kTile>(tile2, kKeys ? dout : head.v, kKeys ? s.C : head.pitch, first, s);
+    if (kKeys && threadIdx.x < 2 * kTile) {
+      const int r = threadIdx.x % kTile, query = min(first + r, s.T - 1);
+      const float* from = threadIdx.x < kTile ? log_sum_exp : row_dot;
+      copy_async_4(numbers + tile % 2 * 2 * kRows + threadIdx.x / kTile * kRows + r, from + query,
+                   first + r < s.T ? 4 : 0);
+    }
+    copy_commit();
+  };
 
   begin_fetch<HS, kRows>(rows1, kKeys ? head.k : head.q, head.pitch, block_first, s);
   begin_fetch<HS, kRows>(rows2, kKeys ? head.v : dout, kKeys ? head.pitch : s.C, block_first, s);
-  copy_commit();
+  begin_stage(begin);
   if constexpr (!kKeys) {
     constexpr int kChunks = HS / 8;  // lanes of a row
     const bf16* out = head_rows(a.out, s, b, h);
@@ -254,40 +274,39 @@ __global__ void __launch_bounds__(kThreads)
         sum += __shfl_xor_sync(0xffffffffu, sum, step);
       }
       if (i % kChunks == 0) {
-        dot[r] = sum;
-        lse[r] = query < s.T ? log_sum_exp[query] * kLog2e : 0.0f;
+        numbers[r] = query < s.T ? log_sum_exp[query] : 0.0f;
+        numbers[kRows + r] = sum;
         if (query < s.T) row_dot[query] = sum;
       }
     }
   }
   const float scale = s.scale * kLog2e;
   float sums1[HS / 8][4] = {}, sums2[kKeys ? HS / 8 : 1][4] = {};
-  const int begin = kKeys ? block_first : 0;
-  const int end = kKeys ? s.T : min(s.T, block_first + kRows);
-  for (int tile = begin; tile < end; tile += kTile) {
-    __syncthreads();
-    begin_fetch<HS, kTile>(tile1, kKeys ? head.q : head.k, head.pitch, tile, s);
-    begin_fetch<HS, kTile>(tile2, kKeys ? dout : head.v, kKeys ? s.C : head.pitch, tile, s);
-    copy_commit();
-    if (kKeys && threadIdx.x < kTile) {
-      const int query = tile + static_cast<int>(threadIdx.x);
-      lse[threadIdx.x] = query < s.T ? log_sum_exp[query] * kLog2e : 0.0f;
-      dot[threadIdx.x] = query < s.T ? row_dot[query] : 0.0f;
+  for (int tile = begin; tile < end; ++tile) {
+    if (tile + 1 < end) {
+      begin_stage(tile + 1);
+      copy_wait<1>();
+    } else {
+      copy_wait<0>();
     }
-    copy_wait<0>();
     __syncthreads();
+    const bf16* tile1 = stages + tile % 2 * 2 * kTileElements;
+    const bf16* tile2 = tile1 + kTileElements;
+    const float* lse = numbers + (kKeys ? tile % 2 * 2 * kRows : 0);
+    const float* dot = lse + kRows;
+    const int first = tile * kTile;
     float weights[N][4] = {}, dscores[N][4] = {};
     add_row_products<HS>(weights, rows1, row, tile1);
     add_row_products<HS>(dscores, rows2, row, tile2);
-    const bool on_diagonal = tile < block_first + kRows && block_first < tile + kTile;
+    const bool on_diagonal = first < block_first + kRows && block_first < first + kTile;
 #pragma unroll
     for (int n = 0; n < N; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const int r = row + lane / 4 + i / 2 * 8, c = n * 8 + lane % 4 * 2 + i % 2;
         const int q = kKeys ? c : r;
-        float weight = fast_exp2(weights[n][i] * scale - lse[q]);
-        if (on_diagonal && (kKeys ? block_first + r > tile + c : tile + c > block_first + r)) {
+        float weight = fast_exp2(weights[n][i] * scale - lse[q] * kLog2e);
+        if (on_diagonal && (kKeys ? block_first + r > first + c : first + c > block_first + r)) {
           weight = 0;
         }
         weights[n][i] = weight;
@@ -296,6 +315,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     add_weighted<HS>(sums1, dscores, tile1);
     if constexpr (kKeys) add_weighted<HS>(sums2, weights, tile2);
+    __syncthreads();
   }
   const HeadRows<bf16> gradient(a.dqkv, s, b, h);
   const int first = block_first + row;

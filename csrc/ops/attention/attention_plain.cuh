@@ -130,10 +130,15 @@ __global__ void __launch_bounds__(kThreads)
   put(head_rows(out, s, b, h), s.C, sums, first, s);
 }
 
+// Blocks that the registers of one multiprocessor shall hold: wide heads fill its shared memory with
+// as many, for others (0) the compiler chooses.
+template <int kDims>
+constexpr int kBackwardBlocks = kDims < 4 ? 0 : 4;
+
 // kKeys: rows are keys, tiles are queries, the results dk and dv; else rows are queries, tiles are
 // keys, the result dq.
 template <int kDims, bool kKeys, class T>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, kBackwardBlocks<kDims>)
     backward_kernel(AttentionGradients<T> a, AttentionShape s) {
   constexpr int kRowsEach = kEach<kDims>, kBlockRows = kRows<kDims>;
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;

@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(kThreads)
   store(x + place * C + c, a);
 }
 
-// One block a place in `order`; the first of equal tokens owns their row of dwte. Its warps take
-// turns over the places; their sums are added up in the order of the warps.
+// One block a place in `order` and kWarp * N channels; the first of equal tokens owns their row of
+// dwte. Its warps take turns over the places; their sums are added up in the order of the warps.
 template <int N>
 __global__ void __launch_bounds__(kThreads)
     token_kernel(const int32_t* __restrict__ tokens, const int32_t* __restrict__ order,
@@ -48,33 +48,29 @@ __global__ void __launch_bounds__(kThreads)
     const bool same = at < places && tokens[order[at]] == token;
     found = static_cast<int>(block_sum(same ? 1.0f : 0.0f, parts + kThreads * N));
   }
-  for (int begin = 0; begin < C; begin += kWarp * N) {
-    const int c = begin + lane * N;
-    float sum[N] = {};
-    if (c < C) {
+  const int c = (static_cast<int>(blockIdx.y) * kWarp + lane) * N;
+  float sum[N] = {};
+  if (c < C) {
 #pragma unroll 4
-      for (int i = warp; i < count; i += kWarps) {
-        float row[N];
-        load(dx + int64_t{order[first + i]} * C + c, row);
+    for (int i = warp; i < count; i += kWarps) {
+      float row[N];
+      load(dx + int64_t{order[first + i]} * C + c, row);
 #pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] += row[j];
-      }
-    }
-    __syncthreads();
-    store(parts + threadIdx.x * N, sum);
-    __syncthreads();
-    if (warp == 0 && c < C) {
-      float* out = dwte + int64_t{token} * C + c;
-      load(out, sum);
-      for (int w = 0; w < kWarps; ++w) {
-        float part[N];
-        load(parts + (w * kWarp + lane) * N, part);
-#pragma unroll
-        for (int j = 0; j < N; ++j) sum[j] += part[j];
-      }
-      store(out, sum);
+      for (int j = 0; j < N; ++j) sum[j] += row[j];
     }
   }
+  store(parts + threadIdx.x * N, sum);
+  __syncthreads();
+  if (warp > 0 || c >= C) return;
+  float* out = dwte + int64_t{token} * C + c;
+  load(out, sum);
+  for (int w = 0; w < kWarps; ++w) {
+    float part[N];
+    load(parts + (w * kWarp + lane) * N, part);
+#pragma unroll
+    for (int j = 0; j < N; ++j) sum[j] += part[j];
+  }
+  store(out, sum);
 }
 
 template <int N>
@@ -108,14 +104,14 @@ void backward(const Context& context, const EmbeddingBackward& a) {
   const int64_t places = a.tokens.numel(), B = a.tokens.dim(0), C = a.dwte.dim(1);
   const int64_t TC = a.tokens.dim(1) * C;
   const bool wide = C % 4 == 0;
+  const int64_t each = wide ? 4 : 1;
   if (places * C == 0) return;
-  launch("embedding of tokens, backward", wide ? token_kernel<4> : token_kernel<1>,
-         static_cast<unsigned>(places), kThreads,
-         ((wide ? 4 : 1) * kThreads + kWarp) * sizeof(float), context.stream, a.tokens.data(),
-         a.order.data(), a.dx.data(), a.dwte.data(), places, C);
+  const dim3 grid(static_cast<unsigned>(places), static_cast<unsigned>(ceil_div(C, kWarp * each)));
+  launch("embedding of tokens, backward", wide ? token_kernel<4> : token_kernel<1>, grid, kThreads,
+         (each * kThreads + kWarp) * sizeof(float), context.stream, a.tokens.data(), a.order.data(),
+         a.dx.data(), a.dwte.data(), places, C);
   launch("embedding of positions, backward", wide ? position_kernel<4> : position_kernel<1>,
-         blocks_for(wide ? TC / 4 : TC), kThreads, 0, context.stream, a.dx.data(), a.dwpe.data(), B,
-         TC);
+         blocks_for(TC / each), kThreads, 0, context.stream, a.dx.data(), a.dwpe.data(), B, TC);
 }
 
 }  // namespace

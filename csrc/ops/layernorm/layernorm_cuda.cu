@@ -194,23 +194,24 @@ __global__ void __launch_bounds__(kThreads)
 
 // Adds the blocks' parts to dweight and dbias: a block owns kWarp of the 2C columns, its warps take
 // turns over the parts.
-__global__ void __launch_bounds__(kThreads)
+constexpr int kSumThreads = 1024, kSumWarps = kSumThreads / kWarp;
+__global__ void __launch_bounds__(kSumThreads)
     add_parts_kernel(const float* __restrict__ parts, int count, int C, float* __restrict__ dweight,
                      float* __restrict__ dbias) {
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int column = static_cast<int>(blockIdx.x) * kWarp + lane;
   float sum = 0;
   if (column < 2 * C) {
-#pragma unroll 4
-    for (int part = warp; part < count; part += kWarps) {
+#pragma unroll 8
+    for (int part = warp; part < count; part += kSumWarps) {
       sum += parts[int64_t{part} * 2 * C + column];
     }
   }
-  auto* sums = shared_memory<float>();  // (kWarps, kWarp)
+  auto* sums = shared_memory<float>();  // (kSumWarps, kWarp)
   sums[threadIdx.x] = sum;
   __syncthreads();
   if (warp != 0 || column >= 2 * C) return;
-  for (int w = 1; w < kWarps; ++w) sum += sums[w * kWarp + lane];
+  for (int w = 1; w < kSumWarps; ++w) sum += sums[w * kWarp + lane];
   float* out = column < C ? dweight + column : dbias + column - C;
   *out += sum;
 }
@@ -244,10 +245,8 @@ void forward(const Context& context, const LayerNormForward& a) {
   });
 }
 
-// How backward's rows are cut: at least four rows a warp where there are enough.
-int64_t rows_of_block(int64_t rows) {
-  return max(int64_t{4 * kWarps}, ceil_div(rows, kMostBlocks));
-}
+// How backward's rows are cut: a row a warp until there are kMostBlocks blocks.
+int64_t rows_of_block(int64_t rows) { return max(int64_t{kWarps}, ceil_div(rows, kMostBlocks)); }
 
 int64_t workspace(const Context&, int64_t rows, int64_t channels) {
   return ceil_div(rows, rows_of_block(rows)) * 2 * channels;
@@ -275,7 +274,7 @@ void backward(const Context& context, const LayerNormBackward& a) {
            C);
   });
   launch("layernorm, sums of backward", add_parts_kernel,
-         static_cast<unsigned>(ceil_div(2 * C, kWarp)), kThreads, kThreads * sizeof(float),
+         static_cast<unsigned>(ceil_div(2 * C, kWarp)), kSumThreads, kSumThreads * sizeof(float),
          context.stream, parts, blocks, C, a.dweight.data(), a.dbias.data());
 }
 

@@ -38,7 +38,7 @@ struct LinearBackward {
   ConstTensor dy;                     // (M, N)
   ConstTensor x;                      // (M, K)
   ConstTensor w;                      // (N, K)
-  Tensor dx;                          // (M, K), overwritten; not the memory of an input
+  Tensor dx;                          // (M, K), overwritten; overlaps nothing else
   Tensor dw;                          // (N, K), accumulated
   Tensor db;                          // (N) or null, accumulated
   const Pattern* pattern;             // of w; never null

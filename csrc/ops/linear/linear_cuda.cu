@@ -4,6 +4,7 @@
 
 #include "cuda/gemm.h"
 #include "cuda/guard.h"
+#include "cuda/side_stream.h"
 #include "ops/linear/linear_band_cuda.cuh"
 #include "ops/linear/linear_few_rows_cuda.h"
 #include "ops/linear/linear_parts.h"
@@ -13,23 +14,30 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T>
+// A warp a row, a lane kEach columns.
+template <class T, class Out, int kEach>
 __global__ void __launch_bounds__(kThreads) finish_kernel(const Finish f, const T* sums) {
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < int64_t{f.M} * f.N) finish_value(f, i / f.N, i % f.N, to_float(sums[i]));
+  const int64_t row = int64_t{blockIdx.x} * (kThreads / kWarp) + threadIdx.x / kWarp;
+  const int col = static_cast<int>(blockIdx.y * kWarp + threadIdx.x % kWarp) * kEach;
+  if (row >= f.M || col >= f.N) return;
+  float value[kEach];
+  load(sums + row * f.N + col, value);
+  finish_values<Out>(f, row, col, value);
 }
 
-template <class T>
+template <class T, class Out>
 void finish(const Context& context, const Finish& f, const T* sums) {
-  const int64_t blocks = ceil_div(int64_t{f.M} * f.N, kThreads);
-  launch("a linear layer's epilogue", finish_kernel<T>, dim3(static_cast<unsigned>(blocks)),
-         dim3(kThreads), 0, context.stream, f, sums);
+  const bool wide = f.N % 4 == 0;
+  const dim3 grid(static_cast<unsigned>(ceil_div(f.M, kThreads / kWarp)),
+                  static_cast<unsigned>(ceil_div(f.N, kWarp * (wide ? 4 : 1))));
+  launch("a linear layer's epilogue", wide ? finish_kernel<T, Out, 4> : finish_kernel<T, Out, 1>,
+         grid, dim3(kThreads), 0, context.stream, f, sums);
 }
 
 // The rest of the epilogue of what a product left in f.out.
 void finish(const Context& context, const Finish& f) {
-  f.is_bf16 ? finish(context, f, static_cast<const bf16*>(f.out))
-            : finish(context, f, static_cast<const float*>(f.out));
+  f.is_bf16 ? finish<bf16, bf16>(context, f, static_cast<const bf16*>(f.out))
+            : finish<float, float>(context, f, static_cast<const float*>(f.out));
 }
 
 // A thread sets to 0 what its word of 32 entries does not keep.
@@ -77,19 +85,36 @@ void dense_forward(const Context& context, const LinearForward& a) {
     fused.out = a.gelu.data();
     fused.aux = a.y.data();
   }
-  if (gelu_fuses(a.x, a.gelu) && gemm_has(context, fused)) {
-    return gemm(context, fused, workspace);
-  }
+  if (gelu_fuses(a.x, a.gelu) && try_gemm(context, fused, workspace)) return;
   gemm(context, plain, workspace);
   Finish rest = finish_of(a);
   rest.residual = nullptr;  // the product added it
   finish(context, rest);
 }
 
-void dense_backward(const Context& context, const LinearBackward& a) {
+// Whether dx (M, K) is so small that it leaves multiprocessors idle, two waves of its tiles at
+// most: then dw and db are made beside it.
+bool leaves_room(int64_t M, int64_t K) {
+  constexpr int64_t kTile = 128, kTiles = 264;
+  return ceil_div(M, kTile) * ceil_div(K, kTile) <= kTiles;
+}
+
+// make_gradients(context), then make_dx() on the caller's context: beside it, or after it.
+template <class MakeGradients, class MakeDx>
+void backward_both(const Context& context, bool beside, const MakeGradients& make_gradients,
+                   const MakeDx& make_dx) {
+  if (!beside) {
+    make_gradients(context);
+    return make_dx();
+  }
+  SideStream side(context);
+  make_gradients(side.context());
+  make_dx();
+  side.join();
+}
+
+void dense_gradients(const Context& context, const LinearBackward& a, float* workspace) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
-  float* const workspace =
-      context.scratch("linear", std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N)));
   gemm(context,
        {.M = N,
         .N = K,
@@ -109,6 +134,10 @@ void dense_backward(const Context& context, const LinearBackward& a) {
            context.stream, a.kept.data(), words, N * K, a.dw.data());
   }
   if (a.db) add_column_sums(context, a.dy, a.db, workspace);
+}
+
+void dense_dx(const Context& context, const LinearBackward& a, float* workspace) {
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
   Gemm product = {.M = M,
                   .N = K,
                   .K = N,
@@ -122,11 +151,25 @@ void dense_backward(const Context& context, const LinearBackward& a) {
   Gemm fused = product;
   fused.epilogue = GemmEpilogue::gelu_derivative;
   fused.aux = const_cast<float*>(a.activation.data());  // read only
-  if (gelu_fuses(a.x, a.activation) && gemm_has(context, fused)) {
-    return gemm(context, fused, workspace);
-  }
+  if (gelu_fuses(a.x, a.activation) && try_gemm(context, fused, workspace)) return;
   gemm(context, product, workspace);
   finish(context, finish_of(a));
+}
+
+// The library's own for dx, then what dw and db need.
+int64_t dense_backward_workspace(int64_t M, int64_t K, int64_t N) {
+  const int64_t gradients = std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N));
+  return leaves_room(M, K) ? kGemmWorkspaceFloats + gradients : gradients;
+}
+
+void dense_backward(const Context& context, const LinearBackward& a) {
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.dy.dim(1);
+  const bool beside = leaves_room(M, K);
+  float* const workspace = context.scratch("linear", dense_backward_workspace(M, K, N));
+  float* const apart = workspace + (beside ? kGemmWorkspaceFloats : 0);
+  backward_both(
+      context, beside, [&](const Context& side) { dense_gradients(side, a, apart); },
+      [&] { dense_dx(context, a, workspace); });
 }
 
 // Whether the tensor-core kernels take this band.
@@ -168,20 +211,24 @@ void band_backward(const Context& context, const LinearBackward& a) {
                                  .dw = a.dw.data(),
                                  .db = sums_bias ? a.db.data() : nullptr,
                                  .workspace = workspace};
-  if (a.by_library) {
-    band_gradient_by_library(context, gradient, a.x.type());
-  } else {
-    tensor_cores ? band_gradient_bf16(context, gradient) : band_gradient_plain(context, gradient);
-  }
-  if (a.db && !sums_bias) add_column_sums(context, a.dy, a.db, workspace);
   const BandProduct product = {.x = a.dy.data(),
                                .w = weight_of(a.x, a.w, a.w_bf16),
                                .layout = a.band,
                                .band = a.band_table,
                                .finish = finish_of(a),
                                .expands = !up};
-  if (a.by_library) return band_product_by_library(context, product, a.x.type(), workspace);
-  multiply(context, product);
+  if (a.by_library) {
+    band_gradient_by_library(context, gradient, a.x.type());
+    if (a.db) add_column_sums(context, a.dy, a.db, workspace);
+    return band_product_by_library(context, product, a.x.type(), workspace);
+  }
+  // The product needs no workspace.
+  const auto make_gradients = [&](const Context& side) {
+    tensor_cores ? band_gradient_bf16(side, gradient) : band_gradient_plain(side, gradient);
+    if (a.db && !sums_bias) add_column_sums(side, a.dy, a.db, workspace);
+  };
+  backward_both(context, leaves_room(M, a.x.dim(1)), make_gradients,
+                [&] { multiply(context, product); });
 }
 
 void forward(const Context& context, const LinearForward& a) {
@@ -203,17 +250,17 @@ void backward(const Context& context, const LinearBackward& a) {
   a.band ? band_backward(context, a) : dense_backward(context, a);
 }
 
-int64_t workspace(const Context& context, int64_t M, int64_t, int64_t N, bool gradients,
+int64_t workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool gradients,
                   const BandLayout* band, bool by_library) {
   if (band) return gradients || by_library ? band_workspace(context, M, N, *band, by_library) : 0;
-  if (gradients) return std::max(kGemmWorkspaceFloats, column_sums_workspace(M, N));
+  if (gradients) return dense_backward_workspace(M, K, N);
   return M <= kFewRowsCuda ? 0 : kGemmWorkspaceFloats;
 }
 
 }  // namespace
 
 void finish_sums(const Context& context, const Finish& f, const float* sums) {
-  finish(context, f, sums);
+  f.is_bf16 ? finish<float, bf16>(context, f, sums) : finish<float, float>(context, f, sums);
 }
 
 }  // namespace pyllmc::cuda

@@ -57,23 +57,40 @@ __device__ __forceinline__ float gelu_derivative(float x) {
   return s + x * s * (1.0f - s) * 2.0f * du;
 }
 
-// One value, wherever it comes from. T is the element of out.
-template <class T>
-__device__ __forceinline__ void finish_value(const Finish& f, int64_t row, int64_t col,
-                                             float value) {
+// N neighbours of a row (1 or 4), wherever they come from. T is the element of out; with N = 4 its
+// rows are whole fours.
+template <class T, int N>
+__device__ __forceinline__ void finish_values(const Finish& f, int64_t row, int64_t col,
+                                              float (&value)[N]) {
   constexpr bool kBf16 = sizeof(T) == 2;
   const int64_t at = row * f.N + col;
-  if (f.bias) value += f.bias[col];
-  if (f.residual) value += f.residual[at];
-  if (f.activation) {
-    value *= gelu_derivative<kBf16>(to_float(static_cast<const T*>(f.activation)[at]));
+  float other[N];
+  if (f.bias) {
+    load(f.bias + col, other);
+#pragma unroll
+    for (int i = 0; i < N; ++i) value[i] += other[i];
   }
-  static_cast<T*>(f.out)[at] = from_float<T>(value);
-  if (f.gelu) static_cast<T*>(f.gelu)[at] = from_float<T>(gelu<kBf16>(value));
+  if (f.residual) {
+    load(f.residual + at, other);
+#pragma unroll
+    for (int i = 0; i < N; ++i) value[i] += other[i];
+  }
+  if (f.activation) {
+    load(static_cast<const T*>(f.activation) + at, other);
+#pragma unroll
+    for (int i = 0; i < N; ++i) value[i] *= gelu_derivative<kBf16>(other[i]);
+  }
+  store(static_cast<T*>(f.out) + at, value);
+  if (f.gelu) {
+#pragma unroll
+    for (int i = 0; i < N; ++i) other[i] = gelu<kBf16>(value[i]);
+    store(static_cast<T*>(f.gelu) + at, other);
+  }
 }
 __device__ __forceinline__ void finish_value(const Finish& f, int64_t row, int64_t col,
                                              float value) {
-  f.is_bf16 ? finish_value<bf16>(f, row, col, value) : finish_value<float>(f, row, col, value);
+  float values[1] = {value};
+  f.is_bf16 ? finish_values<bf16>(f, row, col, values) : finish_values<float>(f, row, col, values);
 }
 
 }  // namespace pyllmc::cuda

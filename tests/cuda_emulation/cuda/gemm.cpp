@@ -23,7 +23,12 @@ void write(void* at, DType type, int64_t i, float value) {
   }
 }
 
-// (rows, cols) of a batch's matrix in fp32, rounded as the tensor cores would.
+// A number of TF32 as Hopper's tensor cores read it: the lower 13 bits do not count.
+float truncated(float value) {
+  return std::isfinite(value) ? __uint_as_float(__float_as_uint(value) & 0xffffe000u) : value;
+}
+
+// (rows, cols) of a batch's matrix in fp32, cut as the tensor cores would.
 std::vector<float> gather(const GemmOperand& operand, DType type, bool tf32, int64_t rows,
                           int64_t cols, int64_t at) {
   std::vector<float> all(static_cast<size_t>(rows * cols));
@@ -31,7 +36,7 @@ std::vector<float> gather(const GemmOperand& operand, DType type, bool tf32, int
     for (int64_t c = 0; c < cols; ++c) {
       const int64_t i = operand.transposed ? c * operand.ld + r : r * operand.ld + c;
       const float value = read(operand.data, type, at * operand.stride + i);
-      all[static_cast<size_t>(r * cols + c)] = tf32 ? __uint_as_float(to_tf32(value)) : value;
+      all[static_cast<size_t>(r * cols + c)] = tf32 ? truncated(value) : value;
     }
   }
   return all;
@@ -75,15 +80,19 @@ void multiply(const Gemm& g, bool tf32) {
 
 }  // namespace
 
-// cuBLASLt's GELU needs rows of 16 bytes.
-bool gemm_has(const Context&, const Gemm& g) { return !g.aux || g.ld % 8 == 0; }
-
-void gemm(const Context& context, const Gemm& g, void* workspace) {
-  if (!gemm_has(context, g)) throw DeviceError("emulation: no algorithm for this product");
+bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
+  if (g.aux && g.ld % 8 != 0) return false;  // cuBLASLt's GELU needs rows of 16 bytes
   if (!workspace) throw DeviceError("emulation: a product without a workspace");
   emulation::enqueue(static_cast<cudaStream_t>(context.stream),
                      [g, tf32 = context.precision == Precision::tf32] { multiply(g, tf32); });
   check(cudaGetLastError(), "a product");
+  return true;
+}
+
+void gemm(const Context& context, const Gemm& g, void* workspace) {
+  if (!try_gemm(context, g, workspace)) {
+    throw DeviceError("emulation: no algorithm for this product");
+  }
 }
 
 std::string gemm_name() { return "emulated products"; }
