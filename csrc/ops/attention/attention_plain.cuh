@@ -130,8 +130,8 @@ __global__ void __launch_bounds__(kThreads)
   put(head_rows(out, s, b, h), s.C, sums, first, s);
 }
 
-// Blocks that the registers of one multiprocessor shall hold: wide heads fill its shared memory with
-// as many, for others (0) the compiler chooses.
+// Blocks that the registers of one multiprocessor shall hold: wide heads fill its shared memory
+// with as many, for others (0) the compiler chooses.
 template <int kDims>
 constexpr int kBackwardBlocks = kDims < 4 ? 0 : 4;
 
