@@ -150,6 +150,7 @@ def test_a_process_that_lost_its_gpu_runs_no_other_test(tmp_path, monkeypatch):
     shutil.copy(HERE.parent / "conftest.py", tmp_path)
     (tmp_path / "test_losing.py").write_text(LOSING)
     monkeypatch.setenv("PYLLMC_GPU_TESTS", "1")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # this test's own
     command = [sys.executable, "-m", "pytest", "-v", "-n", "1", "-p", "no:cacheprovider", "."]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.stdout.count("PASSED") == 3
