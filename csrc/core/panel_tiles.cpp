@@ -69,7 +69,7 @@ PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, int64_t 
   using Float = typename Lanes::Float;
   Float sums[kRows][kVectors];
   for (int i = 0; i < kRows; ++i) {
-    // Asked for now, the lines of C are there when the sums are.
+    // The lines of C arrive while the sums are made.
     __builtin_prefetch(c + i * ldc, 1);
     if (kVectors * Lanes::kCount > 16) __builtin_prefetch(c + i * ldc + 16, 1);
     for (auto& sum : sums[i]) sum = Float{};

@@ -72,7 +72,10 @@ def test_text_is_generated_on_cuda(lab: Lab, gpu: dict[str, str], precision: str
         assert texts[0].stdout == lab.run([*program, "--device", "cpu"]).stdout
 
 
-@pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") == "1", reason="here auto is the GPU")
+@pytest.mark.skipif(
+    os.environ.get("PYLLMC_GPU_TESTS") == "1",
+    reason="auto takes a GPU here: run without PYLLMC_GPU_TESTS=1",
+)
 def test_auto_never_takes_the_emulation(lab: Lab, gpu: dict[str, str]) -> None:
     done = lab.train(SHORT, env=gpu)
     assert "| device                | cpu " in done.stdout

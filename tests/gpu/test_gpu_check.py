@@ -128,7 +128,7 @@ def test_time_is_kept_for_the_benchmark(gpu_check, new_check):
 
 def test_without_a_gpu_it_says_what_there_is(tmp_path):
     if shutil.which("nvidia-smi"):
-        pytest.skip("nvidia-smi is here")
+        pytest.skip("only a machine without nvidia-smi is told that it has no GPU")
     command = [sys.executable, str(HERE / "gpu_check.py"), "--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 5

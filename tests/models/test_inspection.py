@@ -135,7 +135,10 @@ def test_a_device_without_cupy_says_what_to_do(banded, monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") != "1", reason="CuPy needs a GPU")
+@pytest.mark.skipif(
+    os.environ.get("PYLLMC_GPU_TESTS") != "1",
+    reason="needs a GPU and CuPy: set PYLLMC_GPU_TESTS=1 where both are",
+)
 def test_a_gpu_finds_the_same(banded):
     pytest.importorskip("cupy")
     found, expected = (json.loads(inspect(banded, "--json", *where).stdout)

@@ -188,8 +188,8 @@ class Gradient {
         parts_(scratch.take<float>(kParts * cut_.part_floats)),
         packed_(scratch.take<Unit>(context.threads * cut_.thread_units)) {}
 
-  // Adds at most kBandChunk rows to a part, the first of its rows first. With hidden_packed, they
-  // are what rows.packed holds of `hidden`.
+  // Adds at most kBandChunk rows to a part, the first of its rows first. hidden_packed, of FC1:
+  // they are what rows.packed holds of dy.
   void add(const Rows& rows, bool hidden_packed, int64_t part, bool first, int thread) const {
     Unit* turned = packed_ + thread * cut_.thread_units;
     float* sums = parts_ + part * cut_.part_floats;
@@ -202,6 +202,9 @@ class Gradient {
       add_row(db, residual + row * C, C);
     }
     const PanelEngine::Tile& wide = engine_.wide();
+    // From a panel to the one beside it, and from a tile's panels to the next tile's.
+    const int64_t beside = hidden_packed ? wide.cols : engine_.b_panel_units(rows.rows, wide);
+    const int64_t next = hidden_packed ? rows.block : kBandTile / wide.cols * beside;
     const auto& tiles = band_.tiles();
     for (size_t begin = 0; begin < tiles.size(); begin += kGroup) {
       const size_t end = std::min(tiles.size(), begin + kGroup);
@@ -209,28 +212,23 @@ class Gradient {
       const int64_t units = tiles[end - 1].hidden + tiles[end - 1].units - hidden;
       PanelB panel = {rows.packed + hidden / kBlockUnits * rows.block, kBlockUnits, wide.cols};
       if (!hidden_packed) {
-        panel = {turned + cut_.turned_units, wide.cols, wide.cols};
-        engine_.pack_b(hidden_.data() + rows.row * H + hidden, H, rows.rows, units, wide,
-                       turned + cut_.turned_units, band_.hidden_is_rows() ? db + hidden : nullptr);
+        Unit* packed = turned + cut_.turned_units;
+        engine_.pack_b(hidden_.data() + rows.row * H + hidden, H, rows.rows, units, wide, packed,
+                       band_.hidden_is_rows() ? db + hidden : nullptr);
+        panel = {packed, wide.cols, wide.cols};
       }
-      for (size_t t = begin; t < end; ++t) {
+      for (size_t t = begin; t < end; ++t, panel.units += next) {
         const BandTile& tile = tiles[t];
-        if (hidden_packed && band_.hidden_is_rows()) {
+        if (hidden_packed) {
           add_panel_sums(reinterpret_cast<const float*>(panel.units), rows.rows, tile.units,
                          db + tile.hidden);
         }
-        for (int64_t col = 0; col < kBandTile; col += wide.cols) {
-          PanelB at = panel;
-          at.units +=
-              hidden_packed ? col : col / wide.cols * engine_.b_panel_units(rows.rows, wide);
-          if (col >= tile.units) break;
-          engine_.multiply(
-              wide, {turned + tile.begin * kBlockUnits, engine_.a_block(C), tile.window()}, 0,
-              engine_.units(rows.rows), at, sums + tile.offset + col, kBandTile, !first);
+        const PackedA a = {turned + tile.begin * kBlockUnits, engine_.a_block(C), tile.window()};
+        PanelB at = panel;
+        for (int64_t col = 0; col < tile.units; col += wide.cols, at.units += beside) {
+          engine_.multiply(wide, a, 0, engine_.units(rows.rows), at, sums + tile.offset + col,
+                           kBandTile, !first);
         }
-        panel.units += hidden_packed
-                           ? rows.block
-                           : kBandTile / wide.cols * engine_.b_panel_units(rows.rows, wide);
       }
     }
   }
