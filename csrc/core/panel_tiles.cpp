@@ -104,20 +104,22 @@ PYLLMC_INLINE void tile_body(int64_t begin, int64_t end, const Unit* a, int64_t 
   }
 }
 
-#define PYLLMC_TILE(NAME, ATTRIBUTE, MULTIPLY, LANES, ROWS, VECTORS)                               \
-  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,   \
-                      int64_t ldb, float* c, int64_t ldc, bool accumulate) {                       \
-    tile_body<MULTIPLY, LANES, ROWS, VECTORS>(begin, end, a, a_block, b, ldb, c, ldc, accumulate); \
+// Tiles of any number of rows and of vectors.
+#define PYLLMC_TILES(NAME, ATTRIBUTE, MULTIPLY, LANES)                                           \
+  template <int kRows, int kVectors>                                                             \
+  ATTRIBUTE void NAME(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b, \
+                      int64_t ldb, float* c, int64_t ldc, bool accumulate) {                     \
+    tile_body<MULTIPLY, LANES, kRows, kVectors>(begin, end, a, a_block, b, ldb, c, ldc,          \
+                                                accumulate);                                     \
   }
 
-PYLLMC_TILE(tile_plain_fp32, , MultiplyFp32, Lanes4, 2, 4)
-PYLLMC_TILE(tile_plain_bf16, , MultiplyBf16Plain, Lanes4, 2, 4)
+PYLLMC_TILES(tile_plain_fp32, , MultiplyFp32, Lanes4)
+PYLLMC_TILES(tile_plain_bf16, , MultiplyBf16Plain, Lanes4)
 #ifdef __x86_64__
-PYLLMC_TILE(tile_avx2_fp32, PYLLMC_AVX2, MultiplyFp32, Lanes8, 6, 2)
-PYLLMC_TILE(tile_avx2_bf16, PYLLMC_AVX2, MultiplyBf16Plain, Lanes8, 4, 2)
-PYLLMC_TILE(tile_avx512_fp32, PYLLMC_AVX512, MultiplyFp32, Lanes16, 12, 2)
-PYLLMC_TILE(tile_avx512_fp32_narrow, PYLLMC_AVX512, MultiplyFp32, Lanes16, 24, 1)
-PYLLMC_TILE(tile_avx512_bf16, PYLLMC_AVX512, MultiplyBf16Plain, Lanes16, 8, 1)
+PYLLMC_TILES(tile_avx2_fp32, PYLLMC_AVX2, MultiplyFp32, Lanes8)
+PYLLMC_TILES(tile_avx2_bf16, PYLLMC_AVX2, MultiplyBf16Plain, Lanes8)
+PYLLMC_TILES(tile_avx512_fp32, PYLLMC_AVX512, MultiplyFp32, Lanes16)
+PYLLMC_TILES(tile_avx512_bf16, PYLLMC_AVX512, MultiplyBf16Plain, Lanes16)
 
 // vdpbf16ps. Written out: an inlined helper cannot take the instruction's target with it.
 template <int kRows, int kVectors>
@@ -156,6 +158,17 @@ void tile_avx512_dpbf16(int64_t begin, int64_t end, const Unit* a, int64_t a_blo
 }
 #endif
 
+template <int kRows, int kThird>
+constexpr auto kHeight = static_cast<int>(PanelEngine::Tile::height(kRows, kThird));
+
+// A tile of ROWS and of VECTORS that hold COLS.
+#define PYLLMC_TILE(NAME, ROWS, VECTORS, COLS)                                              \
+  {                                                                                         \
+    ROWS, COLS, {                                                                           \
+      NAME<kHeight<ROWS, 0>, VECTORS>, NAME<kHeight<ROWS, 1>, VECTORS>, NAME<ROWS, VECTORS> \
+    }                                                                                       \
+  }
+
 }  // namespace
 
 PanelEngine PanelEngine::choose(Precision precision) {
@@ -170,22 +183,22 @@ PanelEngine PanelEngine::choose(Precision precision) {
   const bool avx2 = isa != "plain" && has_avx2();
   const bool avx512 = avx2 && isa != "avx2" && has_avx512();
   if (avx512 && bf16 && isa != "avx512" && __builtin_cpu_supports("avx512bf16")) {
-    return {precision,
-            "avx512-bf16",
-            {12, 32, tile_avx512_dpbf16<12, 2>},
-            {24, 16, tile_avx512_dpbf16<24, 1>}};
+    return {precision, "avx512-bf16", PYLLMC_TILE(tile_avx512_dpbf16, 12, 2, 32),
+            PYLLMC_TILE(tile_avx512_dpbf16, 24, 1, 16)};
   }
   const auto only = [&](const char* name, const Tile& tile) {
     return PanelEngine(precision, name, tile, tile);
   };
-  if (avx512 && bf16) return only("avx512", {8, 16, tile_avx512_bf16});
+  if (avx512 && bf16) return only("avx512", PYLLMC_TILE(tile_avx512_bf16, 8, 1, 16));
   if (avx512) {
-    return {precision, "avx512", {12, 32, tile_avx512_fp32}, {24, 16, tile_avx512_fp32_narrow}};
+    return {precision, "avx512", PYLLMC_TILE(tile_avx512_fp32, 12, 2, 32),
+            PYLLMC_TILE(tile_avx512_fp32, 24, 1, 16)};
   }
-  if (avx2 && bf16) return only("avx2", {4, 16, tile_avx2_bf16});
-  if (avx2) return only("avx2", {6, 16, tile_avx2_fp32});
+  if (avx2 && bf16) return only("avx2", PYLLMC_TILE(tile_avx2_bf16, 4, 2, 16));
+  if (avx2) return only("avx2", PYLLMC_TILE(tile_avx2_fp32, 6, 2, 16));
 #endif
-  const Tile plain = {2, 16, bf16 ? tile_plain_bf16 : tile_plain_fp32};
+  const Tile plain = bf16 ? Tile PYLLMC_TILE(tile_plain_bf16, 2, 4, 16)
+                          : Tile PYLLMC_TILE(tile_plain_fp32, 2, 4, 16);
   return {precision, "plain", plain, plain};
 }
 

@@ -44,6 +44,39 @@ PYLLMC_SIMD void pair_neighbours(const float* source, int64_t count, Unit* out) 
   }
 }
 
+// A row of k floats, and of k / 2 pairs, into blocks of 32 units. sums (k) or null: += the row.
+PYLLMC_SIMD void pack_rows(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
+                           int64_t a_block, float* sums) {
+  const int64_t whole = k / kBlockUnits * kBlockUnits;
+  for (int64_t row = 0; row < rows; ++row, source += ld, out += kBlockUnits) {
+    auto* block = reinterpret_cast<float*>(out);
+    for (int64_t at = 0; at < whole; at += kBlockUnits, block += a_block) {
+      const f32x16 low = load16(source + at), high = load16(source + at + kLanes);
+      store16(block, low);
+      store16(block + kLanes, high);
+      if (!sums) continue;
+      store16(sums + at, load16(sums + at) + low);
+      store16(sums + at + kLanes, load16(sums + at + kLanes) + high);
+    }
+    for (int64_t at = whole; at < k; ++at) {
+      block[at - whole] = source[at];
+      if (sums) sums[at] += source[at];
+    }
+  }
+}
+
+PYLLMC_SIMD void pack_rows_bf16(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
+                                int64_t a_block, float* sums) {
+  constexpr int64_t kDepth = 2 * kBlockUnits;
+  for (int64_t row = 0; row < rows; ++row, source += ld, out += kBlockUnits) {
+    Unit* block = out;
+    for (int64_t at = 0; at < k; at += kDepth, block += a_block) {
+      pair_neighbours(source + at, std::min(kDepth, k - at), block);
+    }
+    for (int64_t at = 0; sums && at < k; ++at) sums[at] += source[at];
+  }
+}
+
 // Columns [0, n) of k rows, padded with 0 to `width`, which is 16 or 32; sums (n) or null.
 template <int kVectors>
 PYLLMC_INLINE void pack_columns_body(const float* source, int64_t ld, int64_t k, float* out,
@@ -115,25 +148,11 @@ int64_t PanelEngine::b_units(int64_t k, int64_t cols, const Tile& tile) const {
   return ceil_div(cols, tile.cols) * b_panel_units(k, tile);
 }
 
-// One row of A, of K neighbours.
-void PanelEngine::pack_row(const float* source, int64_t k, Unit* row, int64_t a_block) const {
-  const int64_t depth = precision_ == Precision::bf16 ? 2 * kBlockUnits : kBlockUnits;
-  for (int64_t at = 0; at < k; at += depth, row += a_block) {
-    const int64_t n = std::min(depth, k - at);
-    if (precision_ == Precision::bf16) {
-      pair_neighbours(source + at, n, row);
-    } else {
-      std::memcpy(row, source + at, static_cast<size_t>(n) * sizeof(Unit));
-    }
-  }
-}
-
 // Row by row, as the source lies in memory.
 void PanelEngine::pack_a(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
-                         int64_t a_block) const {
-  for (int64_t row = 0; row < rows; ++row) {
-    pack_row(source + row * ld, k, out + row * kBlockUnits, a_block);
-  }
+                         int64_t a_block, float* sums) const {
+  precision_ == Precision::bf16 ? pack_rows_bf16(source, ld, rows, k, out, a_block, sums)
+                                : pack_rows(source, ld, rows, k, out, a_block, sums);
 }
 
 void PanelEngine::pack_a_transposed(const float* source, int64_t ld, int64_t rows, int64_t k,
@@ -153,9 +172,7 @@ void PanelEngine::pack_a_transposed(const float* source, int64_t ld, int64_t row
     for (int64_t row = 0; row < rows; row += kRows) {
       const int64_t n = std::min(kRows, rows - row);
       transpose(source + depth * ld + row, ld, d, n, turned, kDepth);
-      for (int64_t i = 0; i < n; ++i) {
-        pack_row(turned + i * kDepth, d, out + (row + i) * kBlockUnits, a_block);
-      }
+      pack_rows_bf16(turned, kDepth, n, d, out + row * kBlockUnits, a_block, nullptr);
     }
   }
 }
@@ -199,7 +216,8 @@ void PanelEngine::pack_b_transposed(const float* source, int64_t ld, int64_t k, 
 void PanelEngine::multiply_part(const Tile& tile, const PackedA& a, int64_t begin, int64_t end,
                                 const PanelB& b, float* c, int64_t ldc, bool accumulate) const {
   alignas(64) float part[kMaxTile];
-  tile.multiply(begin, end, a.units, a.block, b.units, b.ld, part, tile.cols, false);
+  tile.multiply[tile.third_of(a.rows)](begin, end, a.units, a.block, b.units, b.ld, part, tile.cols,
+                                       false);
   for (int64_t i = 0; i < a.rows; ++i) {
     for (int64_t j = 0; j < b.cols; ++j) {
       const float value = part[i * tile.cols + j];

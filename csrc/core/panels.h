@@ -43,12 +43,20 @@ class PanelEngine {
   // tiles alone: the loader picks versions of PYLLMC_SIMD kernels. UsageError for another word.
   static const PanelEngine& get(Precision precision);
 
-  // The shape of a tile, and the code for it. Sums units [begin, end) of A, whose first row is `a`,
-  // with B, whose first unit meets unit `begin`; its units are ldb apart.
+  // The shape of a tile, and the code for a third, two thirds and all of its rows, rounded up. Sums
+  // units [begin, end) of A, whose first row is `a`, with B, whose first unit meets unit `begin`;
+  // its units are ldb apart.
   struct Tile {
     int64_t rows, cols;
-    void (*multiply)(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,
-                     int64_t ldb, float* c, int64_t ldc, bool accumulate);
+    void (*multiply[3])(int64_t begin, int64_t end, const Unit* a, int64_t a_block, const Unit* b,
+                        int64_t ldb, float* c, int64_t ldc, bool accumulate);
+    static constexpr int64_t height(int64_t rows, int third) {
+      return (rows * (third + 1) + 2) / 3;
+    }
+    // The lowest that holds n rows.
+    int third_of(int64_t n) const {
+      return n <= height(rows, 0) ? 0 : n <= height(rows, 1) ? 1 : 2;
+    }
   };
   const Tile& wide() const { return wide_; }
   const Tile& narrow() const { return narrow_; }  // fewer columns, nearly as fast: for bands
@@ -67,9 +75,9 @@ class PanelEngine {
   int64_t b_panel_units(int64_t k, const Tile& tile) const { return units(k) * tile.cols; }
 
   // A, from its row `out` on, from rows of K neighbours (row-major), or from K rows of `rows`
-  // neighbours (its transpose).
-  void pack_a(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
-              int64_t a_block) const;
+  // neighbours (its transpose). `sums` (K) or null: the sums over the rows are added to it.
+  void pack_a(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out, int64_t a_block,
+              float* sums = nullptr) const;
   void pack_a_transposed(const float* source, int64_t ld, int64_t rows, int64_t k, Unit* out,
                          int64_t a_block) const;
   // B from K rows of `cols` neighbours (row-major), or from cols rows of K neighbours. `sums`
@@ -102,7 +110,6 @@ class PanelEngine {
       : precision_(precision), name_(name), wide_(wide), narrow_(narrow) {}
   static PanelEngine choose(Precision precision);
 
-  void pack_row(const float* source, int64_t k, Unit* row, int64_t a_block) const;
   template <class Finish>
   void step(const Tile& tile, const PackedA& a, int64_t begin, int64_t end, const PanelB& b,
             float* c, int64_t ldc, bool accumulate, const Finish& finish) const {
@@ -110,8 +117,9 @@ class PanelEngine {
       const int64_t n = std::min(tile.rows, a.rows - row);
       const Unit* from = a.units + row * kBlockUnits;
       float* to = c + row * ldc;
-      if (n == tile.rows && b.cols == tile.cols) {
-        tile.multiply(begin, end, from, a.block, b.units, b.ld, to, ldc, accumulate);
+      const int third = tile.third_of(n);
+      if (n == Tile::height(tile.rows, third) && b.cols == tile.cols) {
+        tile.multiply[third](begin, end, from, a.block, b.units, b.ld, to, ldc, accumulate);
       } else {
         multiply_part(tile, {from, a.block, n}, begin, end, b, to, ldc, accumulate);
       }

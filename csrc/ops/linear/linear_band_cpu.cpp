@@ -15,11 +15,13 @@ constexpr int64_t kParts = 8, kBandChunk = 256;
 
 int64_t part_rows(int64_t M) { return ceil_div(ceil_div(M, kParts), kBandChunk) * kBandChunk; }
 
-// Rows [row, row + rows) of a matrix and where they are packed as a PackedA of all its columns.
+// Rows [row, row + rows) of a matrix, where they are packed as a PackedA of all its columns, and
+// where their sum is added, or null.
 struct Rows {
   int64_t row, rows;
   Unit* packed;
   int64_t block;
+  float* sums = nullptr;
 };
 
 // Calls body(Rows) for pieces of `rows` whose packed panels a product reads from a core's cache,
@@ -30,7 +32,7 @@ void each_row_block(const PanelEngine& engine, ConstTensor x, const Rows& rows, 
   for (int64_t at = 0; at < rows.rows; at += most) {
     const Rows piece = {rows.row + at, std::min(most, rows.rows - at),
                         rows.packed + at * kBlockUnits, rows.block};
-    engine.pack_a(x.data() + piece.row * K, K, piece.rows, K, piece.packed, piece.block);
+    engine.pack_a(x.data() + piece.row * K, K, piece.rows, K, piece.packed, piece.block, rows.sums);
     body(piece);
   }
   stream_fence();
@@ -168,8 +170,9 @@ class Contract {
   Unit* panels_;
 };
 
-// dT of both weights, and db, the sums of dy: `residual` (M, C) and `hidden` (M, H) are x and dy of
-// FC1, dy and x of FC2. Each part of the rows has its sums; finish() adds them up in order.
+// dT of both weights: `residual` (M, C) and `hidden` (M, H) are x and dy of FC1, dy and x of FC2.
+// Each part of the rows has its own sums, of dT here and of db by the product that packs dy;
+// finish() adds them up in order.
 class Gradient {
  public:
   static int64_t workspace(const Context& context, const PanelEngine& engine,
@@ -188,19 +191,17 @@ class Gradient {
         parts_(scratch.take<float>(kParts * cut_.part_floats)),
         packed_(scratch.take<Unit>(context.threads * cut_.thread_units)) {}
 
-  // Adds at most kBandChunk rows to a part, the first of its rows first. hidden_packed, of FC1:
-  // they are what rows.packed holds of dy.
+  // A part's sums of dy.
+  float* db(int64_t part) const { return parts_ + part * cut_.part_floats + cut_.db; }
+
+  // Adds at most kBandChunk rows to a part, the first of its rows first. hidden_packed: rows.packed
+  // holds those of `hidden`.
   void add(const Rows& rows, bool hidden_packed, int64_t part, bool first, int thread) const {
     Unit* turned = packed_ + thread * cut_.thread_units;
     float* sums = parts_ + part * cut_.part_floats;
-    float* db = sums + cut_.db;
     const int64_t C = band_.residual(), H = band_.hidden();
-    if (first) std::fill_n(db, band_.hidden_is_rows() ? H : C, 0.0f);
-    const float* residual = residual_.data() + rows.row * C;
-    engine_.pack_a_transposed(residual, C, C, rows.rows, turned, engine_.a_block(C));
-    for (int64_t row = 0; !band_.hidden_is_rows() && row < rows.rows; ++row) {
-      add_row(db, residual + row * C, C);
-    }
+    engine_.pack_a_transposed(residual_.data() + rows.row * C, C, C, rows.rows, turned,
+                              engine_.a_block(C));
     const PanelEngine::Tile& wide = engine_.wide();
     // From a panel to the one beside it, and from a tile's panels to the next tile's.
     const int64_t beside = hidden_packed ? wide.cols : engine_.b_panel_units(rows.rows, wide);
@@ -213,16 +214,11 @@ class Gradient {
       PanelB panel = {rows.packed + hidden / kBlockUnits * rows.block, kBlockUnits, wide.cols};
       if (!hidden_packed) {
         Unit* packed = turned + cut_.turned_units;
-        engine_.pack_b(hidden_.data() + rows.row * H + hidden, H, rows.rows, units, wide, packed,
-                       band_.hidden_is_rows() ? db + hidden : nullptr);
+        engine_.pack_b(hidden_.data() + rows.row * H + hidden, H, rows.rows, units, wide, packed);
         panel = {packed, wide.cols, wide.cols};
       }
       for (size_t t = begin; t < end; ++t, panel.units += next) {
         const BandTile& tile = tiles[t];
-        if (hidden_packed) {
-          add_panel_sums(reinterpret_cast<const float*>(panel.units), rows.rows, tile.units,
-                         db + tile.hidden);
-        }
         const PackedA a = {turned + tile.begin * kBlockUnits, engine_.a_block(C), tile.window()};
         PanelB at = panel;
         for (int64_t col = 0; col < tile.units; col += wide.cols, at.units += beside) {
@@ -233,8 +229,8 @@ class Gradient {
     }
   }
 
-  // stored and db += the sums of all parts; of stored, where the band keeps them.
-  void finish(const Context& context, int64_t parts, float* stored, Tensor db) const {
+  // stored and out += the sums of all parts, of dT and of dy; of stored, where the band keeps them.
+  void finish(const Context& context, int64_t parts, float* stored, Tensor out) const {
     const auto count = static_cast<int64_t>(band_.tiles().size());
     parallel_for(context.threads, count, [&](int64_t t, int) {
       const BandTile& tile = band_.tiles()[static_cast<size_t>(t)];
@@ -248,9 +244,7 @@ class Gradient {
         add_row(stored + tile.offset + at, total + at, span.size());
       }
     });
-    for (int64_t part = 0; db && part < parts; ++part) {
-      add_row(db.data(), parts_ + part * cut_.part_floats + cut_.db, db.numel());
-    }
+    for (int64_t part = 0; out && part < parts; ++part) add_row(out.data(), db(part), out.numel());
   }
 
  private:
@@ -346,10 +340,11 @@ void backward(const Context& context, const LinearBackward& a) {
   const bool packed_once = up && context.precision == Precision::fp32;
   parallel_for(context.threads, ceil_div(M, most), [&](int64_t part, int thread) {
     const int64_t begin = part * most, end = std::min(M, begin + most);
+    std::fill_n(gradient.db(part), N, 0.0f);
     for (int64_t row = begin; row < end; row += kBandChunk) {
       const Rows rows = {row, std::min(kBandChunk, end - row),
                          packed + thread * Scratch::round(engine.a_units(kBandChunk, N)),
-                         engine.a_block(kBandChunk)};
+                         engine.a_block(kBandChunk), gradient.db(part)};
       product.multiply(a.dy, rows, [&](auto... sums) { finish(a, sums...); });
       gradient.add(rows, packed_once, part, row == begin, thread);
     }

@@ -25,19 +25,24 @@ PYLLMC_INLINE void put(float* at, f32x16 value, int64_t n, bool stream) {
 
 }  // namespace
 
+// By columns of 16, whose bias is read once. A layer's plain and largest results have a loop that
+// decides nothing.
 PYLLMC_SIMD void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row,
                         int64_t rows, int64_t col, int64_t cols) {
   const int64_t N = a.y.dim(1);
   if (sums == a.y.data() + row * N + col && !a.b && !a.residual && !a.gelu) return;
   const bool stream = streams(a.y);
-  for (const int64_t end = row + rows; row < end; ++row, sums += ld) {
-    for (int64_t c = 0; c < cols; c += kLanes) {
-      const int64_t n = cols - c < kLanes ? cols - c : kLanes, at = row * N + col + c;
-      f32x16 value = lanes(sums + c, n);
-      if (a.b) value += lanes(a.b.data() + col + c, n);
-      if (a.residual) value += lanes(a.residual.data() + at, n);
-      put(a.y.data() + at, value, n, stream);
-      if (a.gelu) put(a.gelu.data() + at, gelu16(value), n, stream);
+  for (int64_t c = 0; c < cols; c += kLanes) {
+    const int64_t n = cols - c < kLanes ? cols - c : kLanes, first = row * N + col + c;
+    const f32x16 b = a.b ? lanes(a.b.data() + col + c, n) : f32x16{};
+    const bool plain = n == kLanes && stream && !a.residual && !a.gelu;
+    float* y = a.y.data() + first;
+    for (int64_t i = 0; plain && i < rows; ++i) stream16(y + i * N, load16(sums + i * ld + c) + b);
+    for (int64_t i = 0; !plain && i < rows; ++i) {
+      f32x16 value = lanes(sums + i * ld + c, n) + b;
+      if (a.residual) value += lanes(a.residual.data() + first + i * N, n);
+      put(y + i * N, value, n, stream);
+      if (a.gelu) put(a.gelu.data() + first + i * N, gelu16(value), n, stream);
     }
   }
 }
@@ -46,26 +51,17 @@ PYLLMC_SIMD void finish(const LinearBackward& a, const float* sums, int64_t ld, 
                         int64_t rows, int64_t col, int64_t cols) {
   const int64_t K = a.dx.dim(1);
   const bool stream = streams(a.dx);
-  for (const int64_t end = row + rows; row < end; ++row, sums += ld) {
-    for (int64_t c = 0; c < cols; c += kLanes) {
-      const int64_t n = cols - c < kLanes ? cols - c : kLanes, at = row * K + col + c;
-      f32x16 value = lanes(sums + c, n);
-      if (a.activation) value *= gelu_derivative16(lanes(a.activation.data() + at, n));
-      put(a.dx.data() + at, value, n, stream);
+  for (int64_t c = 0; c < cols; c += kLanes) {
+    const int64_t n = cols - c < kLanes ? cols - c : kLanes, first = row * K + col + c;
+    const bool plain = n == kLanes && stream && !a.activation;
+    float* dx = a.dx.data() + first;
+    for (int64_t i = 0; plain && i < rows; ++i) stream16(dx + i * K, load16(sums + i * ld + c));
+    for (int64_t i = 0; !plain && i < rows; ++i) {
+      f32x16 value = lanes(sums + i * ld + c, n);
+      if (a.activation) value *= gelu_derivative16(lanes(a.activation.data() + first + i * K, n));
+      put(dx + i * K, value, n, stream);
     }
   }
-}
-
-PYLLMC_SIMD void add_panel_sums(const float* panel, int64_t rows, int64_t n, float* sums) {
-  f32x16 total[2] = {};
-  for (int64_t row = 0; row < rows; ++row, panel += 2 * kLanes) {
-    total[0] += load16(panel);
-    total[1] += load16(panel + kLanes);
-  }
-  float values[2 * kLanes];
-  store16(values, total[0]);
-  store16(values + kLanes, total[1]);
-  for (int64_t i = 0; i < n; ++i) sums[i] += values[i];
 }
 
 PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {

@@ -45,8 +45,6 @@ void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row, 
 // dx = sums, times gelu'(activation) where there is one.
 void finish(const LinearBackward& a, const float* sums, int64_t ld, int64_t row, int64_t rows,
             int64_t col, int64_t cols);
-// sums (n) += those of the first n columns of a panel (rows, 32).
-void add_panel_sums(const float* panel, int64_t rows, int64_t n, float* sums);
 // out (n) += values.
 void add_row(float* out, const float* values, int64_t n);
 
