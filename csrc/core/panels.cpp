@@ -58,10 +58,8 @@ PYLLMC_SIMD void pack_rows(const float* source, int64_t ld, int64_t rows, int64_
       store16(sums + at, load16(sums + at) + low);
       store16(sums + at + kLanes, load16(sums + at + kLanes) + high);
     }
-    for (int64_t at = whole; at < k; ++at) {
-      block[at - whole] = source[at];
-      if (sums) sums[at] += source[at];
-    }
+    std::memcpy(block, source + whole, static_cast<size_t>(k - whole) * sizeof(float));
+    for (int64_t at = whole; sums && at < k; ++at) sums[at] += source[at];
   }
 }
 

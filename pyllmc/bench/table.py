@@ -45,7 +45,6 @@ def _columns(result: Mapping[str, Any]) -> list[str]:
         "GFLOP/s": "gflop_per_second",
         "of FMA peak": "fma_fraction",
         "of copy": "copy_fraction",
-        "of read": "read_fraction",
         "peak MiB": "peak_memory",
     }
     shown = [name for name, key in wanted.items() if any(row.get(key) for row in rows)]
@@ -70,8 +69,6 @@ def _cell(column: str, row: Mapping[str, Any]) -> str:
             return f"{row['fma_fraction']:.3f}" if "fma_fraction" in row else ""
         case "of copy":
             return f"{row['copy_fraction']:.3f}" if "copy_fraction" in row else ""
-        case "of read":
-            return f"{row['read_fraction']:.3f}" if "read_fraction" in row else ""
         case "peak MiB":
             return f"{row['peak_memory'] / 2**20:.0f}" if row.get("peak_memory") else ""
     return "\n".join(f"{value:.3f} {name}" for name, value in row["ratios"].items())

@@ -14,9 +14,9 @@ EDGES = {
     128: [1, 2, 3, 7, 8, 31, 32, 33, 64, 256, 511, 1021],
     512: [1, 3, 8, 63, 64, 65, 256, 257, 512, 1024, 2047, 4093],
 }
-# Few rows (other products), and one off the edges of row tiles, row blocks, chunks, and eight parts
-# of one chunk.
-ROWS = [1, 2, 3, 4, 5, 11, 12, 13, 191, 192, 193, 255, 256, 257, 2048, 2049, 2600]
+# Few rows (other products), and one off the edges of row tiles, row blocks, backward's least parts
+# of 64, eight of them, and parts of two chunks.
+ROWS = [1, 2, 3, 4, 5, 11, 12, 13, 63, 64, 65, 191, 192, 193, 511, 512, 513, 2048, 2049, 2600]
 
 
 class Case:
@@ -154,6 +154,17 @@ def test_numbers_of_rows(M, layer, precision):
         case.check_backward(bandwidth)
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("layer", ["fc1", "fc2"])
+@pytest.mark.parametrize("C", [264, 528])
+def test_row_blocks_of_wide_layers(C, layer, precision):
+    """With more than 512 or 1,024 inputs, twice that in bf16, fewer rows are packed at once."""
+    case = Case(layer, 205, C, 4 * C, precision)
+    for bandwidth in (5, C):
+        case.check_forward(bandwidth)
+        case.check_backward(bandwidth)
+
+
 @pytest.mark.parametrize("layer", ["fc1", "fc2"])
 def test_hidden_units_that_no_channel_reaches(layer):
     """H = 5 C and a bandwidth of 1: of five hidden units four keep nothing."""
@@ -193,7 +204,9 @@ def test_weights_outside_the_band_are_never_read(layer, precision):
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("layer", ["fc1", "fc2"])
-@pytest.mark.parametrize(("M", "C", "H"), [(3, 33, 132), (13, 64, 256), (300, 130, 520)])
+@pytest.mark.parametrize(
+    ("M", "C", "H"), [(3, 33, 132), (13, 64, 256), (300, 130, 520), (2600, 20, 80)]
+)
 def test_any_number_of_threads_gives_the_same_bits(M, C, H, layer, precision):
     case = Case(layer, M, C, H, precision)
 

@@ -19,8 +19,8 @@ EDGES = {
     16: [(1, 1), (7, 20), (33, 34), (125, 126), (9, 0)],
     64: [(1, 3), (33, 100), (225, 226), (509, 510), (0, 64)],
     96: [(2, 1), (95, 353), (765, 31)],
-    128: [(1, 2), (3, 481), (31, 256), (64, 33), (1021, 511), (1022, 1)],
-    512: [(1, 2047), (4093, 3), (8, 64), (63, 256), (257, 65), (512, 1024)],
+    128: [(1, 2), (3, 481), (31, 256), (64, 33), (7, 8), (32, 2), (1021, 511), (1022, 1)],
+    512: [(1, 2047), (4093, 3), (8, 64), (63, 256), (257, 65), (512, 1024), (4094, 1)],
 }
 
 
@@ -111,12 +111,13 @@ def test_bands_are_stored_alone_where_that_pays_and_only_there(by_width):
 
 @pytest.mark.parametrize("bands", [(0, 0), (96, 64)], ids=["dense", "band"])
 def test_activations_too_large_for_caches_give_the_same(bands, tmp_path):
-    """From 16 MiB on they are stored past the caches. Every batch is one sequence, repeated."""
+    """From 16 MiB on they are stored past the caches: of 32 sequences, all but the projections'.
+    Every batch is one sequence, repeated."""
     files = make_files(tmp_path, 256, T=512)
     sequence = np.random.default_rng(6).integers(0, files.shape.V, 512)
-    write_tokens(tmp_path / "train.bin", np.tile(sequence, 9))
+    write_tokens(tmp_path / "train.bin", np.tile(sequence, 33))
     runs = []
-    for batch in (1, 8):
+    for batch in (1, 32):
         run = make_trainer(files, bands, batch_size=batch)
         runs.append([[report["loss"], report["grad_norm"]] for report in (run.step(), run.step())])
     np.testing.assert_allclose(*runs, rtol=1e-5)

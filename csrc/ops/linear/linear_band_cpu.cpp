@@ -9,11 +9,19 @@
 namespace pyllmc {
 namespace {
 
-// Backward cuts the rows into at most kParts, each with its own sums of dT, and works on kBandChunk
-// of them at a time: what it reads twice of those stays in a thread's caches.
-constexpr int64_t kParts = 8, kBandChunk = 256;
+// Backward cuts the rows into at most kParts, each with its own sums of dT, and a part into equal
+// chunks of at most kBandChunk: what is read twice of a chunk stays in a thread's caches. Below
+// kLeastChunk adding up the parts would cost as much as their sums.
+constexpr int64_t kParts = 8, kBandChunk = 256, kLeastChunk = 64;
 
-int64_t part_rows(int64_t M) { return ceil_div(ceil_div(M, kParts), kBandChunk) * kBandChunk; }
+struct RowCut {
+  int64_t chunk, part;
+  explicit RowCut(int64_t M) {
+    const int64_t share = ceil_div(M, kParts), chunks = ceil_div(share, kBandChunk);
+    chunk = std::max(kLeastChunk, ceil_div(ceil_div(share, chunks), 8) * 8);
+    part = chunks * chunk;
+  }
+};
 
 // Rows [row, row + rows) of a matrix, where they are packed as a PackedA of all its columns, and
 // where their sum is added, or null.
@@ -331,25 +339,27 @@ void backward(const Context& context, const LinearBackward& a) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const BandLayout& band = *a.band;
   const bool up = band.hidden_is_rows();
-  const int64_t M = a.dy.dim(0), N = a.dy.dim(1), most = part_rows(M);
+  const int64_t M = a.dy.dim(0), N = a.dy.dim(1);
+  const RowCut cut(M);
   Scratch scratch(context, band_workspace(context, M, band, true));
   const Product product(context, band, a.w.data(), scratch);
   const Gradient gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, scratch);
   Unit* packed = scratch.take<Unit>(rows_units(context, engine, kBandChunk, N));
   // dy of FC1 is packed for the product; in fp32 the gradient reads that, not dy.
   const bool packed_once = up && context.precision == Precision::fp32;
-  parallel_for(context.threads, ceil_div(M, most), [&](int64_t part, int thread) {
-    const int64_t begin = part * most, end = std::min(M, begin + most);
+  const int64_t parts = ceil_div(M, cut.part);
+  parallel_for(context.threads, parts, [&](int64_t part, int thread) {
+    const int64_t begin = part * cut.part, end = std::min(M, begin + cut.part);
     std::fill_n(gradient.db(part), N, 0.0f);
-    for (int64_t row = begin; row < end; row += kBandChunk) {
-      const Rows rows = {row, std::min(kBandChunk, end - row),
+    for (int64_t row = begin; row < end; row += cut.chunk) {
+      const Rows rows = {row, std::min(cut.chunk, end - row),
                          packed + thread * Scratch::round(engine.a_units(kBandChunk, N)),
                          engine.a_block(kBandChunk), gradient.db(part)};
       product.multiply(a.dy, rows, [&](auto... sums) { finish(a, sums...); });
       gradient.add(rows, packed_once, part, row == begin, thread);
     }
   });
-  gradient.finish(context, ceil_div(M, most), a.dw.data(), a.db);
+  gradient.finish(context, parts, a.dw.data(), a.db);
 }
 
 }  // namespace

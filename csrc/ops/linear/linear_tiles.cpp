@@ -25,8 +25,8 @@ PYLLMC_INLINE void put(float* at, f32x16 value, int64_t n, bool stream) {
 
 }  // namespace
 
-// By columns of 16, whose bias is read once. A layer's plain and largest results have a loop that
-// decides nothing.
+// By columns of 16, whose bias is read once. What a large layer writes and nothing else touches has
+// a loop without decisions: it runs for every tile.
 PYLLMC_SIMD void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row,
                         int64_t rows, int64_t col, int64_t cols) {
   const int64_t N = a.y.dim(1);
@@ -35,10 +35,12 @@ PYLLMC_SIMD void finish(const LinearForward& a, const float* sums, int64_t ld, i
   for (int64_t c = 0; c < cols; c += kLanes) {
     const int64_t n = cols - c < kLanes ? cols - c : kLanes, first = row * N + col + c;
     const f32x16 b = a.b ? lanes(a.b.data() + col + c, n) : f32x16{};
-    const bool plain = n == kLanes && stream && !a.residual && !a.gelu;
     float* y = a.y.data() + first;
-    for (int64_t i = 0; plain && i < rows; ++i) stream16(y + i * N, load16(sums + i * ld + c) + b);
-    for (int64_t i = 0; !plain && i < rows; ++i) {
+    if (n == kLanes && stream && !a.residual && !a.gelu) {
+      for (int64_t i = 0; i < rows; ++i) stream16(y + i * N, load16(sums + i * ld + c) + b);
+      continue;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
       f32x16 value = lanes(sums + i * ld + c, n) + b;
       if (a.residual) value += lanes(a.residual.data() + first + i * N, n);
       put(y + i * N, value, n, stream);
@@ -53,10 +55,12 @@ PYLLMC_SIMD void finish(const LinearBackward& a, const float* sums, int64_t ld, 
   const bool stream = streams(a.dx);
   for (int64_t c = 0; c < cols; c += kLanes) {
     const int64_t n = cols - c < kLanes ? cols - c : kLanes, first = row * K + col + c;
-    const bool plain = n == kLanes && stream && !a.activation;
     float* dx = a.dx.data() + first;
-    for (int64_t i = 0; plain && i < rows; ++i) stream16(dx + i * K, load16(sums + i * ld + c));
-    for (int64_t i = 0; !plain && i < rows; ++i) {
+    if (n == kLanes && stream && !a.activation) {
+      for (int64_t i = 0; i < rows; ++i) stream16(dx + i * K, load16(sums + i * ld + c));
+      continue;
+    }
+    for (int64_t i = 0; i < rows; ++i) {
       f32x16 value = lanes(sums + i * ld + c, n);
       if (a.activation) value *= gelu_derivative16(lanes(a.activation.data() + first + i * K, n));
       put(dx + i * K, value, n, stream);
