@@ -6,7 +6,6 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,9 +170,11 @@ def _machine(record: Mapping[str, Any]) -> str:
 
 def _clocks(table: pd.DataFrame) -> dict[tuple[str, int | None], dict[int, float]]:
     """Tokens a second by step of every run whose .jsonl has them."""
+    from pyllmc.report.outcomes import cell_key
+
     rows = table[table["split"] == "train"].dropna(subset=["tokens_per_second"])
     return {
-        (str(run), int(seed) if isinstance(seed, Integral) else None): dict(
+        cell_key(run, seed): dict(
             zip(part["step"].tolist(), part["tokens_per_second"].tolist(), strict=True)
         )
         for (run, seed), part in rows.groupby(["run", "seed"], observed=True, dropna=False)
