@@ -77,7 +77,7 @@ def identity() -> dict[str, Any]:
     from pyllmc.programs import train_banded_path
 
     facts = provenance(str(train_banded_path()), None)
-    # Not all of platform.platform(): a kernel's build is named after whose it is.
+    # Without the kernel's build, a name that says nothing about speed.
     system = " ".join((platform.system(), platform.machine(), *platform.libc_ver()))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -6,8 +6,6 @@ import statistics
 import time
 from collections.abc import Callable
 
-from pyllmc.models.shape import TRAINING_FLOPS_PER_MAC, forward_macs, mlp_weights
-
 # channels, layers, heads, vocabulary, B, T
 SHAPES = {
     "C=128 L=4 B=16 T=256": (128, 4, 4, 50257, 16, 256),
@@ -26,6 +24,9 @@ LINEAR_BANDWIDTHS = (512, 1024)
 def step_work(shape: str) -> dict[str, float]:
     """What a dense step cannot do without: operations, and the bytes of the bf16 logits, which are
     written twice and read three times."""
+    # Not above: PyTorch's side imports nothing of ours.
+    from pyllmc.models.shape import TRAINING_FLOPS_PER_MAC, forward_macs, mlp_weights
+
     C, L, _, V, B, T = SHAPES[shape]
     mlp = L * mlp_weights(C, 4 * C)
     macs = forward_macs(channels=C, layers=L, sequence_length=T, vocab=V, mlp=mlp)
