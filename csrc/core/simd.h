@@ -79,6 +79,7 @@ PYLLMC_INLINE float sum16(f32x16 v) {
   }
   return a[0];
 }
+
 // The shuffles that transpose 4 x 4 entries in every quarter of four registers a, b, c, d: columns
 // 0 and 1, or 2 and 3, of a with b and of c with d, then one column of each of the two results.
 constexpr i32x16 kLowColumns = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
