@@ -73,8 +73,6 @@ void bind_sparsity(py::module_& m) {
           "tile_floats", &tile_floats,
           "Floats of the tiles that hold a diagonal band, which are also the multiply-adds a row\n"
           "of the products over them; total for other patterns.")
-      .def_property_readonly("is_contiguous", &Pattern::is_contiguous,
-                             "Whether every row keeps one run of columns or none.")
       .def(
           "spans",
           [](const Pattern& p, int64_t row) {

@@ -10,6 +10,7 @@
 #include "layers/self_attention.h"
 #include "models/model.h"
 #include "models/model_file.h"
+#include "ops/classifier/classifier.h"
 
 namespace pyllmc {
 

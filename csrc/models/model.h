@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/loss.h"
 #include "layers/parameter.h"
-#include "ops/classifier/classifier.h"
 
 namespace pyllmc {
 

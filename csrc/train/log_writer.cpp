@@ -8,6 +8,7 @@
 
 #include "core/build.h"
 #include "core/json.h"
+#include "core/text.h"
 #include "formats/fault.h"
 #include "train/gpt2_record.h"
 #include "train/machine.h"
