@@ -66,6 +66,8 @@ class Gpt2 : public Model {
   void loss(const Context& context, const Batch& batch, Loss* total) override;
   void loss_and_gradients(const Context& context, const Batch& batch, const float* scale,
                           Loss* total) override;
+  // A dense model of unknown seeds becomes a plain llm.c file; else an unknown seed is written as
+  // 0.
   void save(const std::string& path, const RunRecord& record) override;
   std::unique_ptr<DecodeState> start_decoding(Context& context, int64_t capacity) override;
   void prefill(const Context& context, DecodeState& state, int32_t token) override;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -48,8 +49,7 @@ enum class Mode { evaluate, train };
 // What a checkpoint says of the run that made it.
 struct RunRecord {
   int64_t step = 0;
-  int64_t init_seed = 0;
-  int64_t data_seed = 0;
+  std::optional<int64_t> init_seed{}, data_seed{};  // nothing: unknown
 };
 
 class Model {

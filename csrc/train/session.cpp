@@ -137,7 +137,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .state_root = settings.checkpoint.empty() ? "" : state_root(settings.checkpoint),
              .set_aside = "",
              .resumed = {}},
-      changes_(settings.allow_changed) {
+      changes_(settings.allow_changed, "--allow-changed ") {
   TrainSettings& s = facts_.settings;
   const Gpt2Config& config = facts_.config;
   s.fc1_bandwidth = model_->options().fc1_bandwidths;
@@ -235,6 +235,7 @@ TrainerOptions TrainSession::trainer_options() const {
           .execution = execution_of(s.execution),
           .precision = precision_of(s.precision),
           .data_seed = static_cast<uint32_t>(s.data_seed),
+          .init_seed = s.init_seed,
           .threads = s.threads,
           .device = device_of(s.device),
           .model = gpt2_record(*model_, s.init_scale)};
