@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -22,8 +23,13 @@ COPY, PRODUCT = "copy of 2 GiB", "product of 8192 x 8192 bf16"
 
 
 def results_in(text: str) -> list[Result]:
-    """The JSON lines of what a benchmark wrote."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith('{"name"')]
+    """The JSON lines of what a benchmark wrote; one that was stopped may leave half a line."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith('{"name"'):
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def sanitizer_verdict(text: str, state: str = "passed") -> tuple[str, str]:
