@@ -6,6 +6,7 @@
 #include "core/require.h"
 #include "core/threads.h"
 #include "formats/atomic_file.h"
+#include "train/find_tokenizer.h"
 #include "train/gpt2_record.h"
 
 namespace pyllmc {
@@ -90,24 +91,15 @@ std::string lock_file(const std::string& checkpoint) {
   return path.parent_path() / message(".", path.stem().string(), ".lock");
 }
 
-// Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
-std::string find_tokenizer(const TrainSettings& settings) {
-  namespace fs = std::filesystem;
+// X_tokenizer.bin beside X_train.bin, then any beside it, then any in the working directory.
+std::string tokenizer_of(const TrainSettings& settings, int64_t vocab) {
   if (!settings.tokenizer.empty()) return settings.tokenizer;
-  const fs::path data(settings.train_data);
+  const std::filesystem::path data(settings.train_data), folder = data.parent_path();
   const std::string name = data.filename().string();
   const size_t at = name.rfind("_train");
-  std::vector<fs::path> candidates;
-  if (at != std::string::npos) {
-    candidates.push_back(data.parent_path() / (name.substr(0, at) + "_tokenizer.bin"));
-  }
-  candidates.push_back(data.parent_path() / "gpt2_tokenizer.bin");
-  candidates.emplace_back("gpt2_tokenizer.bin");
-  for (const fs::path& candidate : candidates) {
-    std::error_code ignored;
-    if (fs::exists(candidate, ignored)) return candidate.string();
-  }
-  return "";
+  const std::filesystem::path own =
+      at == std::string::npos ? "" : folder / (name.substr(0, at) + "_tokenizer.bin");
+  return find_tokenizer(own, {folder, ""}, vocab);
 }
 
 }  // namespace
@@ -193,19 +185,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
     }
   }
 
-  facts_.tokenizer = find_tokenizer(s);
-  if (!facts_.tokenizer.empty()) {
-    tokenizer_.emplace(Tokenizer::open(facts_.tokenizer));
-    if (tokenizer_->vocab_size() != V) {
-      if (!settings.tokenizer.empty()) {
-        throw FormatError(message(facts_.tokenizer, " holds ", tokenizer_->vocab_size(),
-                                  " tokens, the model's vocabulary has ", V,
-                                  "; give the tokenizer of the training data"));
-      }
-      tokenizer_.reset();  // found by chance, made for another model
-      facts_.tokenizer.clear();
-    }
-  }
+  facts_.tokenizer = tokenizer_of(s, V);
+  if (!facts_.tokenizer.empty()) tokenizer_.emplace(open_tokenizer(facts_.tokenizer, V));
   if (s.checkpoint.empty()) return;
   lock_ = FileLock(lock_file(s.checkpoint), s.checkpoint);
   if (s.resume) choose_state(train.shards());
