@@ -9,7 +9,7 @@
 #include "bindings/bindings.h"
 #include "core/require.h"
 #include "models/gpt2_checkpoint.h"
-#include "train/gpt2_record.h"
+#include "models/gpt2_record.h"
 
 namespace py = pybind11;
 

@@ -52,11 +52,20 @@ struct RunRecord {
   std::optional<int64_t> init_seed{}, data_seed{};  // nothing: unknown
 };
 
+// A weight of every layer that may have a pattern, for logs and tables.
+struct PatternedWeight {
+  std::string name;                 // in keys: "fc1"
+  std::vector<int64_t> bandwidths;  // that were asked for, of each layer; 0 = dense
+  std::vector<Pattern> patterns;    // of each layer
+  int64_t kept = 0, total = 0;      // entries of all layers: that may be non-zero, of full matrices
+};
+
 class Model {
  public:
   virtual ~Model() = default;
 
   virtual ParameterTable& parameters() = 0;
+  virtual std::vector<PatternedWeight> patterned_weights() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_seq_len() const = 0;
 

@@ -6,8 +6,8 @@
 #include "core/require.h"
 #include "core/threads.h"
 #include "formats/atomic_file.h"
+#include "models/gpt2_record.h"
 #include "train/find_tokenizer.h"
-#include "train/gpt2_record.h"
 
 namespace pyllmc {
 namespace {
@@ -113,10 +113,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .mlp_rank = model_->options().mlp_rank,
              .start = file_.record(),
              .parameters = model_->parameters().numbers(),
-             .fc1 = {},
-             .fc2 = {},
-             .fc1_kept = model_->fc1_kept(),
-             .fc2_kept = model_->fc2_kept(),
+             .weights = model_->patterned_weights(),
              .train_tokens = 0,
              .val_tokens = 0,
              .train_batches = 0,
@@ -134,10 +131,6 @@ TrainSession::TrainSession(const TrainSettings& settings)
   const Gpt2Config& config = facts_.config;
   s.fc1_bandwidth = model_->options().fc1_bandwidths;
   s.fc2_bandwidth = model_->options().fc2_bandwidths;
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    facts_.fc1.push_back(model_->fc1_pattern(layer));
-    facts_.fc2.push_back(model_->fc2_pattern(layer));
-  }
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
   const int64_t B = s.batch_size, T = *s.sequence_length, V = config.vocab_size;
   if (T > config.max_seq_len) {

@@ -94,8 +94,7 @@ struct TrainFacts {
   int64_t hidden, mlp_rank;  // of the MLP
   ModelRecord start;         // what the model file records of the run that made it
   int64_t parameters;
-  std::vector<Pattern> fc1, fc2;     // of each layer
-  Gpt2::Kept fc1_kept, fc2_kept;     // of all layers
+  std::vector<PatternedWeight> weights;
   int64_t train_tokens, val_tokens;  // in the files
   int64_t train_batches, val_batches_used;
   uint64_t train_fingerprint, val_fingerprint;

@@ -4,7 +4,7 @@
 
 #include "formats/fault.h"
 #include "models/gpt2_checkpoint.h"
-#include "train/gpt2_record.h"
+#include "models/gpt2_record.h"
 #include "train/run_progress.h"
 #include "train/session.h"
 

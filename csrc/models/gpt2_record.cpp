@@ -1,15 +1,6 @@
-#include "train/gpt2_record.h"
-
-#include <algorithm>
+#include "models/gpt2_record.h"
 
 namespace pyllmc {
-
-JsonValue json_numbers(const std::vector<int64_t>& numbers) {
-  if (std::ranges::adjacent_find(numbers, std::not_equal_to<>()) == numbers.end()) {
-    return numbers.front();
-  }
-  return JsonValue::List(numbers.begin(), numbers.end());
-}
 
 JsonValue::Object gpt2_record(const Gpt2& model, const std::string& init_scale) {
   const Gpt2Options& o = model.options();
@@ -25,6 +16,16 @@ JsonValue::Object gpt2_record(const Gpt2& model, const std::string& init_scale) 
           {"pattern", std::string(pattern_name(o.pattern))},
           {"mask_seed", static_cast<int64_t>(o.mask_seed)},
           {"init_scale", init_scale}};
+}
+
+std::vector<PatternedWeight> Gpt2::patterned_weights() const {
+  std::vector<Pattern> fc1, fc2;
+  for (int64_t layer = 0; layer < config().num_layers; ++layer) {
+    fc1.push_back(fc1_pattern(layer));
+    fc2.push_back(fc2_pattern(layer));
+  }
+  return {{"fc1", options_.fc1_bandwidths, std::move(fc1), fc1_kept().kept, fc1_kept().total},
+          {"fc2", options_.fc2_bandwidths, std::move(fc2), fc2_kept().kept, fc2_kept().total}};
 }
 
 }  // namespace pyllmc
