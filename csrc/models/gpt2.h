@@ -59,6 +59,7 @@ class Gpt2 : public Model {
 
   ParameterTable& parameters() override { return table_; }
   std::vector<PatternedWeight> patterned_weights() const override;
+  JsonValue::Object dimensions() const override;
   int64_t vocab_size() const override { return options_.config.vocab_size; }
   int64_t max_seq_len() const override { return options_.config.max_seq_len; }
 

@@ -18,6 +18,13 @@ JsonValue::Object gpt2_record(const Gpt2& model, const std::string& init_scale) 
           {"init_scale", init_scale}};
 }
 
+JsonValue::Object Gpt2::dimensions() const {
+  return {{"channels", config().channels},     {"layers", config().num_layers},
+          {"heads", config().num_heads},       {"hidden", options_.hidden},
+          {"mlp_rank", options_.mlp_rank},     {"max_sequence_length", config().max_seq_len},
+          {"vocab_size", config().vocab_size}, {"padded_vocab_size", config().padded_vocab_size}};
+}
+
 std::vector<PatternedWeight> Gpt2::patterned_weights() const {
   std::vector<Pattern> fc1, fc2;
   for (int64_t layer = 0; layer < config().num_layers; ++layer) {

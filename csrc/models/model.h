@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/context.h"
+#include "core/json_value.h"
 #include "layers/parameter.h"
 #include "ops/classifier/classifier.h"
 
@@ -66,6 +67,8 @@ class Model {
 
   virtual ParameterTable& parameters() = 0;
   virtual std::vector<PatternedWeight> patterned_weights() const = 0;
+  // Its dimensions by the names that logs have for them.
+  virtual JsonValue::Object dimensions() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_seq_len() const = 0;
 

@@ -149,16 +149,9 @@ void LogWriter::started(const TrainFacts& f) {
       .add("device", s.device)
       .add("threads", static_cast<int64_t>(s.threads))
       .add("kernels", machine.kernels)
-      .add("gpu", machine.gpu)
-      .add("channels", f.config.channels)
-      .add("layers", f.config.num_layers)
-      .add("heads", f.config.num_heads)
-      .add("hidden", f.hidden)
-      .add("mlp_rank", f.mlp_rank)
-      .add("max_sequence_length", f.config.max_seq_len)
-      .add("vocab_size", f.config.vocab_size)
-      .add("padded_vocab_size", f.config.padded_vocab_size)
-      .add("parameters", f.parameters);
+      .add("gpu", machine.gpu);
+  for (const auto& [name, value] : f.dimensions) line.add_value(name, value);
+  line.add("parameters", f.parameters);
   for (const PatternedWeight& weight : f.weights) {
     line.add_value(weight.name + "_kept", kept_per_layer(weight))
         .add(weight.name + "_total", weight.total / std::ssize(weight.patterns));

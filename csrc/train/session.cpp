@@ -111,6 +111,7 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .config = file_.config(),
              .hidden = model_->options().hidden,
              .mlp_rank = model_->options().mlp_rank,
+             .dimensions = model_->dimensions(),
              .start = file_.record(),
              .parameters = model_->parameters().numbers(),
              .weights = model_->patterned_weights(),

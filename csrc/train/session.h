@@ -91,8 +91,9 @@ struct ResumeFacts {
 struct TrainFacts {
   TrainSettings settings;  // with every default resolved
   Gpt2Config config;
-  int64_t hidden, mlp_rank;  // of the MLP
-  ModelRecord start;         // what the model file records of the run that made it
+  int64_t hidden, mlp_rank;      // of the MLP
+  JsonValue::Object dimensions;  // of the model, by the log's names
+  ModelRecord start;             // what the model file records of the run that made it
   int64_t parameters;
   std::vector<PatternedWeight> weights;
   int64_t train_tokens, val_tokens;  // in the files

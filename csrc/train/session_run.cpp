@@ -159,7 +159,7 @@ class TrainSession::Run {
 std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
   const TrainSettings& s = facts_.settings;
   const int32_t start =
-      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(facts_.config.vocab_size - 1);
+      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(trainer.model().vocab_size() - 1);
   std::string text;
   const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
                                            (static_cast<uint64_t>(step) << 32)};
