@@ -138,7 +138,7 @@ def _trial(
     matrix: Matrix, run: Run, seed: int | None, log: Path, metrics: Metrics, elsewhere: bool
 ) -> Trial:
     from pyllmc.experiments.plan import outcome
-    from pyllmc.experiments.state import read_json, read_state
+    from pyllmc.experiments.state import read_record, read_state
     from pyllmc.report.inputs import Trial
 
     settings = {key: value for key, value in metrics.settings.items() if key != "type"}
@@ -146,7 +146,7 @@ def _trial(
         # The runner's records are about the logs that it wrote, not about these.
         return Trial(run.name, seed, log.name, settings, metrics.end or "unrecorded")
     cell = matrix.cell_dir(run, seed)
-    record = read_json(cell / "config.json") or {}
+    record = read_record(cell / "config.json") or {}
     asked = (record.get("configuration") or {}).get("settings") or {}
     state = read_state(cell)
     return Trial(
@@ -249,7 +249,7 @@ def _published(path: Path) -> tuple[Published, ...]:
 def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
     """What made the numbers, without a time or a place."""
     from pyllmc import __version__
-    from pyllmc.experiments.state import read_json
+    from pyllmc.experiments.state import read_record
 
     facts: dict[str, list[str]] = {"Report by pyllmc": [__version__]}
 
@@ -261,7 +261,7 @@ def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
         add("trained by version", run.settings.get("version"))
         kernels = [run.settings[key] for key in ("kernels", "gpu") if run.settings.get(key)]
         add("matrix products by", " ".join(map(str, kernels)) or None)
-        record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
+        record = read_record(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
         git = record.get("git") or {}
         changed = " with changes" if git.get("dirty") else ""
         add("code at commit", git.get("commit") and git["commit"][:12] + changed)

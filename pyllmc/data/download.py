@@ -256,7 +256,7 @@ def _state_path(path: Path) -> Path:
 
 def _load_state(path: Path, url: str) -> _State:
     """What was noted of an earlier download of the same address, else a fresh start."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         state = _State(**json.loads(_state_path(path).read_bytes()))
         if state.url == url:
             return state

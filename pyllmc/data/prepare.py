@@ -63,7 +63,7 @@ def find_dataset(folder: Path, name: str, request: Mapping[str, Any]) -> Dataset
             f"{folder} holds {there[0]} but no {name}.json that says how it was made: --force "
             "replaces it, another --out-dir keeps it."
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{record_path} is not the record of a prepared data set: --force replaces it, another "
             "--out-dir keeps it."

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyllmc import _core
 from pyllmc.errors import FormatError
+from pyllmc.files import read_json_object
 from pyllmc.interop.gpt2_layout import (
     DIMENSIONS,
     MAX_PADDING,
@@ -64,21 +65,11 @@ def import_hf(folder: Path, output: Path) -> None:
     _core.write_checkpoint(output, header | {"precision": precision}, stacked)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FormatError(f"could not read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{path} holds no JSON object.")
-    return content
-
-
 def _read_config(path: Path) -> dict[str, int]:
     """The checkpoint's dimensions, once the settings are those of a plain GPT-2."""
-    config = _read_json(path)
+    config = read_json_object(path)
+    if config is None:
+        raise FormatError(f"there is no {path}: give the folder of a Hugging Face model")
     for key, allowed in SETTINGS.items():
         value = config.get(key, allowed[0])
         # 1 == True, but not here.
@@ -111,7 +102,8 @@ def _is_count(value: object, end: int) -> bool:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    if not (folder / _INDEX).exists():
+    index = read_json_object(folder / _INDEX)
+    if index is None:
         pickles = sorted(folder.glob("*.bin"))
         if not (folder / WEIGHTS).exists() and pickles:
             raise FormatError(
@@ -119,7 +111,7 @@ def _weight_files(folder: Path) -> list[Path]:
                 f"read because it may run any program: convert it to {WEIGHTS} first."
             )
         return [folder / WEIGHTS]
-    named = _read_json(folder / _INDEX).get("weight_map")
+    named = index.get("weight_map")
     names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
     if not names or any(Path(name).name != name for name in names):
         raise FormatError(f"{folder / _INDEX} names no files of weights in {folder}.")
