@@ -115,5 +115,5 @@ def sync_folder(folder: Path) -> None:
 def _write_error(path: Path, error: OSError) -> WriteError:
     reason = error.strerror or str(error)
     return WriteError(
-        f"could not write {path} ({reason}): check the free space and the folder's permissions."
+        f"could not write {path} ({reason}): check the free space and the folder's permissions"
     )

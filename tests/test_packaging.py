@@ -86,6 +86,44 @@ def test_package_never_uses_pickle(repo_root: Path) -> None:
     assert found == []
 
 
+def endings(message: ast.expr) -> Iterator[str]:
+    """What a message ends with, as far as the source says it."""
+    if isinstance(message, ast.IfExp):
+        yield from endings(message.body)
+        yield from endings(message.orelse)
+    elif isinstance(message, ast.JoinedStr) and message.values:
+        yield from endings(message.values[-1])
+    elif isinstance(message, ast.BinOp):
+        yield from endings(message.right)
+    elif isinstance(message, ast.Constant) and isinstance(message.value, str):
+        yield message.value
+
+
+def test_error_messages_end_without_a_full_stop(repo_root: Path) -> None:
+    """As the core's do, so that a caller may add to the sentence."""
+    trees = {path: ast.parse(path.read_text()) for path in (repo_root / "pyllmc").rglob("*.py")}
+    classes = {node for tree in trees.values() for node in ast.walk(tree)
+               if isinstance(node, ast.ClassDef)}  # fmt: skip
+    errors = {"PyllmcError"}
+    for _ in classes:
+        errors |= {c.name for c in classes if any(ast.unparse(b) in errors for b in c.bases)}
+    assert {"UsageError", "DownloadError"} <= errors
+    found, seen = [], 0
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name not in errors | {"error"}:  # Section.error makes a UsageError
+                continue
+            for text in (text for argument in node.args for text in endings(argument)):
+                seen += 1
+                if text.endswith(".") and not text.endswith("..."):
+                    found.append(f"{path}:{node.lineno}: {text}")
+    assert seen > 100
+    assert found == []
+
+
 def test_core_never_prints_exits_or_asserts(repo_root: Path) -> None:
     pattern = re.compile(
         r"std::(cout|cerr|clog|exit|abort|terminate|printf|puts)\b|\b(stdout|stderr)\b"

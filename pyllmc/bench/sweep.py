@@ -128,7 +128,7 @@ class Sweep:
         if before.get("settings", settings) != settings:
             raise UsageError(
                 f"{store} holds a sweep with other settings: name another folder by --out, or "
-                "delete the file."
+                "delete the file"
             )
         # Before anything is written: these files may themselves be in the checkout.
         code = identity()

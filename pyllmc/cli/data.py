@@ -133,12 +133,12 @@ def text(
     from pyllmc.data.text import prepare_text
 
     if Path(name).name != name:
-        raise UsageError(f"--name {name!r} is not the first part of a file name.")
+        raise UsageError(f"--name {name!r} is not the first part of a file name")
     try:
         train, val, test = (int(share) for share in split.split("/"))
     except ValueError:
         raise UsageError(
-            f"--split {split!r} is not three whole percentages such as 90/5/5."
+            f"--split {split!r} is not three whole percentages such as 90/5/5"
         ) from None
     if separator is not None:
         separator = separator.replace("\\n", "\n").replace("\\t", "\t")

@@ -67,7 +67,7 @@ def parse(
     for path in paths:
         counts = [lines[file.with_suffix("")] for file in find_logs(path)]
         if all(n["lines"] == n["blank"] + n["other"] + n["skipped"] for n in counts):
-            raise FormatError(f"{path} holds no loss: give a training log, or a folder of them.")
+            raise FormatError(f"{path} holds no loss: give a training log, or a folder of them")
     for file, n in table.attrs["counts"].items():
         if n["skipped"]:
             torn = " (a last line cut short among them)" if n["torn"] else ""

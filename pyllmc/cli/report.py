@@ -70,7 +70,7 @@ def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[st
     if experiment.losses.empty:
         where = logs or matrix.out / "logs"
         raise FormatError(
-            f"{where} has no losses of {folder}'s runs: run `pyllmc matrix run {folder}` first."
+            f"{where} has no losses of {folder}'s runs: run `pyllmc matrix run {folder}` first"
         )
     from pyllmc.cli.report_html import write_page
     from pyllmc.report.write import write_report
@@ -229,7 +229,7 @@ def _published(path: Path) -> tuple[Published, ...]:
         reader = csv.DictReader(lines)
         if not {"step", "run", "value"} <= set(reader.fieldnames or ()):
             raise FormatError(f"{path} begins with {reader.fieldnames}, expected the columns step, "
-                              "run, value and note.")  # fmt: skip
+                              "run, value and note")  # fmt: skip
         found = []
         for row in reader:
             try:
@@ -241,7 +241,7 @@ def _published(path: Path) -> tuple[Published, ...]:
             except (TypeError, ValueError):
                 raise FormatError(
                     f"{path}, line {reader.line_num}, is {list(row.values())}, expected a whole "
-                    "step, a run, a number and a note."
+                    "step, a run, a number and a note"
                 ) from None
     return tuple(found)
 

@@ -28,7 +28,7 @@ def prepare_ministories(
     No two stories are alike, so none of val or test occurs in train. About 210 tokens a story.
     """
     if stories < 20:
-        raise UsageError(f"{stories} stories are too few to split: at least 20 were expected.")
+        raise UsageError(f"{stories} stories are too few to split: at least 20 were expected")
     tokenizer = load_tokenizer("ministories")
     source = {
         "kind": "ministories",

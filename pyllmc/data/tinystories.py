@@ -56,13 +56,13 @@ def prepare_tinystories(
     except DownloadError as error:
         raise DownloadError(
             f"{error}: check the network, name another address with --url, or use the built-in "
-            "stories, `pyllmc data prepare ministories`."
+            "stories, `pyllmc data prepare ministories`"
         ) from error
     with TokenSpool(folder) as spool:
         shards = _tokenize(archive, tokenizer, spool)
         if len(shards) < 3:
             raise UsageError(
-                f"{archive} holds {len(shards)} JSON shards; train, val and test need at least 3."
+                f"{archive} holds {len(shards)} JSON shards; train, val and test need at least 3"
             )
         val, test, *train = sorted(shards)
         dataset = write_dataset(
@@ -105,7 +105,7 @@ def _tokenize(archive: Path, tokenizer: Tokenizer, spool: TokenSpool) -> dict[st
                 if not member.isfile() or name[:2] == "._" or not name.endswith(".json"):
                     continue
                 if member.name in shards:
-                    raise FormatError(f"{archive} holds {member.name} twice.")
+                    raise FormatError(f"{archive} holds {member.name} twice")
                 stream = tar.extractfile(member)
                 assert stream is not None  # a regular file
                 start = spool.tokens
@@ -115,7 +115,7 @@ def _tokenize(archive: Path, tokenizer: Tokenizer, spool: TokenSpool) -> dict[st
                 shards[member.name] = (start, spool.tokens)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise FormatError(
-            f"{archive} is not a whole .tar.gz ({error}): remove it and run the command again."
+            f"{archive} is not a whole .tar.gz ({error}): remove it and run the command again"
         ) from error
     say(f"tokenized {len(shards)} shards, {spool.tokens:,} tokens.")
     return shards
@@ -127,7 +127,7 @@ def _stories(stream: IO[bytes], shard: str) -> Iterator[Piece]:
     for count, item in enumerate(read_objects(stream, shard)):
         story = item.get("story")
         if not isinstance(story, str):
-            raise FormatError(f'{shard}: object {count:,} has no text in its field "story".')
+            raise FormatError(f'{shard}: object {count:,} has no text in its field "story"')
         if story := story.strip():
             stories.append(story.encode("utf-8", "surrogatepass"))
     random.Random(SHUFFLE_SEED).shuffle(stories)
