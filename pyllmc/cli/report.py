@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyllmc.cli.matrix_options import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, open_matrix, results_option, set_option
 from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:
@@ -34,26 +34,21 @@ _SHAPE = {
 
 @click.command()
 @folder_argument
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where `matrix run --out` put its results; the report goes there too.  [default: FOLDER]",
-)
+@results_option("--out")
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Take the logs from there.  [default: logs/ of the folder]",
+    help="Read the logs from DIR.  [default: logs/ of the results]",
 )
 @set_option
 def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[str, ...]) -> None:
-    """Write an experiment's README.md with tables and charts from its logs, and report.html.
+    """Write an experiment's README.md, charts and report.html from its logs.
 
-    The latter is one page that works offline, with charts to pick runs in, the weights and every
-    run's record; it needs plotly (pip install 'pyllmc[report]') and is left out without. Missing,
-    unfinished and diverged runs are named, and left out of the comparisons. The same files give
-    the same report, byte for byte.
+    All are written beside the results. report.html is one page that works offline, with charts to
+    pick runs in, the weights and every run's record; it needs plotly (pip install
+    'pyllmc[report]') and is left out without. Missing, unfinished and diverged runs are named, and
+    left out of the comparisons. The same files give the same report, byte for byte.
 
     \b
       pyllmc report
@@ -62,10 +57,7 @@ def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[st
 
     Prints the path of the report. Exit code 4: no run of the experiment has logged a loss.
     """
-    from pyllmc.experiments.matrix import load_matrix
-    from pyllmc.experiments.overrides import parse_overrides
-
-    matrix = load_matrix(folder, parse_overrides(settings), out)
+    matrix = open_matrix(folder, settings, out)
     experiment = load_experiment(matrix, logs)
     if experiment.losses.empty:
         where = logs or matrix.out / "logs"
