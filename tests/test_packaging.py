@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,6 +67,24 @@ def test_no_path_of_one_machine_is_tracked(tracked: list[Path]) -> None:
     pattern = re.compile(r"(?<![\w.])/(home|root|work|Users)/\w")
     found = [f"{path}:{n}: {line}" for path, n, line in lines(tracked) if pattern.search(line)]
     assert found == []
+
+
+def test_source_archive_holds_what_is_tracked_and_nothing_ignored(
+    repo_root: Path, tracked: list[Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("setuptools")
+    (tmp_path / "dist").mkdir()
+    words = ["egg_info", "--egg-base", tmp_path, "sdist", "--dist-dir", tmp_path / "dist"]
+    subprocess.run([sys.executable, "setup.py", "-q", *words], cwd=repo_root, check=True,
+                   capture_output=True)  # fmt: skip
+    (archive,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()} - {""}
+    wanted = {path.relative_to(repo_root).as_posix() for path in tracked} - {".gitignore"}
+    assert wanted - held == set()
+    ignored = subprocess.run(["git", "check-ignore", "--stdin"], cwd=repo_root,
+                             input="\n".join(held), capture_output=True, text=True)  # fmt: skip
+    assert ignored.stdout == ""
 
 
 def test_package_never_uses_pickle(repo_root: Path) -> None:
