@@ -25,6 +25,22 @@ LAYERS: dict[str, set[str]] = {
     "train": {"core", "formats", "sparsity", "ops", "layers", "optim", "models"},
 }
 CUDA_ENTRY = {"runtime.cu", "tables.h"}  # the CUDA library's own: they name the kernels of all ops
+# Who may import whom in pyllmc/, besides itself; cli may import all, and none imports cli.
+_BASE = {"_core", "errors", "files", "programs"}
+PYTHON_LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "cuda_toolkit": set(),
+    "programs": {"errors"},
+    "files": {"errors"},
+    "logs": _BASE,
+    "models": _BASE,
+    "data": _BASE,
+    "report": {"files"},  # it is handed values, never paths of runs or logs
+    "interop": _BASE | {"data", "models"},
+    "experiments": _BASE | {"data", "models", "logs"},
+    "sinks": _BASE | {"experiments", "logs"},
+    "bench": _BASE | {"data", "models", "experiments", "report"},
+}
 MIB = 1 << 20
 
 
@@ -165,6 +181,36 @@ def test_core_includes_point_downwards(repo_root: Path) -> None:
         if included[1] not in allowed and not (own == "cuda" and path.name in CUDA_ENTRY):
             found.append(f"{path}:{number}: {line}")
     assert found == []
+
+
+def package_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of every part of pyllmc that a module imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("pyllmc."):
+                yield node.lineno, name.split(".")[1]
+
+
+def test_package_imports_point_downwards(repo_root: Path) -> None:
+    package = repo_root / "pyllmc"
+    found, parts = [], set()
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own in ("cli", "__main__"):
+            continue
+        parts.add(own)
+        allowed = PYTHON_LAYERS.get(own, set()) | {own}
+        found += [f"{path}:{line}: imports {name}" for line, name in package_imports(path)
+                  if name not in allowed]  # fmt: skip
+    assert found == []
+    assert parts == PYTHON_LAYERS.keys() | {"__init__"}
 
 
 def test_no_operation_includes_another(repo_root: Path) -> None:
