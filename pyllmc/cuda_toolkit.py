@@ -63,8 +63,10 @@ def find_toolkit() -> Toolkit:
     if found.nvcc is None:
         found.missing.append("nvcc of CUDA 13 or later")
         return found
-    # The compiler's own headers first: those of other places may be of another version.
+    # The compiler's own headers first: those of other places may be of another version. But this
+    # Python's cuBLASLt first: whichever is opened first serves CuPy's and PyTorch's cuBLAS too.
     own = found.nvcc.parent.parent
+    packages_first = list(roots)
     roots.sort(key=lambda root: root != own)
     for name, header in (
         ("CUDA runtime's header (cuda_runtime.h)", "cuda_runtime.h"),
@@ -79,7 +81,7 @@ def find_toolkit() -> Toolkit:
     if found.cudart is None:
         found.missing.append("CUDA runtime (libcudart_static.a)")
     major = found.version.split(".")[0]
-    found.cublas = _first(roots, [f"{lib}/libcublasLt.so.{major}" for lib in _LIBS])
+    found.cublas = _first(packages_first, [f"{lib}/libcublasLt.so.{major}" for lib in _LIBS])
     if found.cublas is None:
         found.missing.append(f"cuBLASLt (libcublasLt.so.{major})")
     return found

@@ -22,6 +22,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 
+SHARED_DATA = "PYLLMC_SHARED_DATA"
+
 # Tests of the CPU stay there, on a machine with a GPU too: what asks for CUDA uses a fixture below.
 LIBRARY = ROOT / "pyllmc" / "libpyllmc_cuda.so"
 os.environ["PYLLMC_CUDA_LIBRARY"] = str(ROOT / "build" / "no-cuda-library.so")
@@ -72,13 +74,14 @@ def programs() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of real text and tokenizer files that the project does not ship.
+    """Folder of real text and tokenizer files that the project does not ship: tinyshakespeare.txt,
+    tinystories_sample.txt, tiktoken-cache/.
 
     PYLLMC_SHARED_DATA names it; the default is shared/data beside the checkout.
     """
-    folder = Path(os.environ.get("PYLLMC_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    folder = Path(os.environ.get(SHARED_DATA, ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"no real data: {folder} is missing (PYLLMC_SHARED_DATA names another folder)")
+        pytest.skip(f"no real data in {folder}: set {SHARED_DATA} to the folder that holds it")
     return folder
 
 
@@ -87,7 +90,10 @@ def tiktoken_cache(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lets tiktoken find GPT-2's vocabulary without network, by TIKTOKEN_CACHE_DIR."""
     folder = shared_data / "tiktoken-cache"
     if not folder.is_dir():
-        pytest.skip(f"no copy of tiktoken's files: {folder} is missing")
+        pytest.skip(
+            f"no copy of tiktoken's files in {folder}: make one by TIKTOKEN_CACHE_DIR={folder} and "
+            "tiktoken.get_encoding('gpt2')"
+        )
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(folder))
     return folder
 

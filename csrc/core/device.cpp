@@ -174,14 +174,19 @@ Memory allocate(Device device, int64_t bytes, const std::string& purpose) {
 Memory allocate_host(Device device, int64_t bytes, const std::string& purpose) {
   if (device == Device::cpu) return allocate(bytes, purpose);
   const DeviceRuntime& runtime = cuda_runtime();
-  void* at = nullptr;
-  const DeviceStatus status = runtime.allocate_host(std::max<int64_t>(bytes, 1), &at);
-  if (status == DeviceStatus::out_of_memory) {
-    runtime.take_error();
+  const auto refuse = [&] {
     throw UsageError(message("cannot allocate ", bytes_text(bytes), " of page-locked memory for ",
                              purpose, ": ", bytes_text(available_memory()),
                              " of the host's are free; use a smaller batch, sequence or model, or "
                              "accumulate less"));
+  };
+  // A driver may lock all that there is before it refuses.
+  if (bytes > available_memory()) refuse();
+  void* at = nullptr;
+  const DeviceStatus status = runtime.allocate_host(std::max<int64_t>(bytes, 1), &at);
+  if (status == DeviceStatus::out_of_memory) {
+    runtime.take_error();
+    refuse();
   }
   require(status);
   return Memory(static_cast<std::byte*>(at),

@@ -200,15 +200,23 @@ void search(Plan& plan, const Gemm& g) {
   promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment(g, g.a));
   promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, out_alignment(g, g.add ? g.add : g.out));
   promise(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, out_alignment(g, g.out));
-  cublasLtMatmulHeuristicResult_t first{};
-  int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.out.get(), plan.out.get(),
-      preference.get(), 1, &first, &found);
-  if (is_refusal(status)) return;
-  check_blas(status, "choosing an algorithm");
-  plan.found = found > 0 && first.state == CUBLAS_STATUS_SUCCESS;
-  plan.algorithm = first.algo;
+  const auto choose = [&] {
+    cublasLtMatmulHeuristicResult_t first{};
+    int found = 0;
+    const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+        handle(), plan.operation.get(), plan.b.get(), plan.a.get(), plan.out.get(), plan.out.get(),
+        preference.get(), 1, &first, &found);
+    if (is_refusal(status)) return;
+    check_blas(status, "choosing an algorithm");
+    plan.found = found > 0 && first.state == CUBLAS_STATUS_SUCCESS;
+    plan.algorithm = first.algo;
+  };
+  choose();
+  if (plan.found || g.epilogue != GemmEpilogue::none) return;
+  // An odd shape: parts in the output's type, rather than no product.
+  set(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
+      uint32_t{CUBLASLT_REDUCTION_SCHEME_MASK});
+  choose();
 }
 
 std::mutex& plans_lock() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/check.h"
+#include "cuda/limits.h"
 
 namespace pyllmc::cuda {
 
@@ -18,8 +19,10 @@ void launch(const char* name, void (*kernel)(Params...), dim3 grid, dim3 block, 
             void* stream, const Args&... args) {
   constexpr size_t kGrantedUnasked = 48 * 1024;
   if (shared_bytes > kGrantedUnasked) {
+    // All that there is, not this launch's: the limit is the kernel's, and a graph may hold
+    // launches of several sizes.
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared_bytes)),
+                               static_cast<int>(shared_bytes_granted())),
           name);
     // As many blocks at once as fit, whatever that leaves of the first-level cache.
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,

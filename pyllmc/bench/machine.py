@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import statistics
 from datetime import UTC, datetime
 from typing import Any
@@ -76,6 +77,8 @@ def identity() -> dict[str, Any]:
     from pyllmc.programs import train_banded_path
 
     facts = provenance(str(train_banded_path()), None)
+    # Without the kernel's build, a name that says nothing about speed.
+    system = " ".join((platform.system(), platform.machine(), *platform.libc_ver()))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": facts["git"]["commit"],
@@ -84,5 +87,5 @@ def identity() -> dict[str, Any]:
         "processor": facts["device"]["processor"],
         "processors": facts["device"]["cores"],
         "memory_bytes": facts["device"]["memory_bytes"],
-        "versions": facts["versions"],
+        "versions": facts["versions"] | {"system": system},
     }

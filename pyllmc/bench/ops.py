@@ -9,6 +9,7 @@ from typing import Any
 from pyllmc.bench.peer import MODES, TorchPeer
 from pyllmc.bench.rounds import Contestant
 from pyllmc.errors import UsageError
+from pyllmc.models.shape import band_macs
 
 LAYERS = ("fc1", "fc2")
 
@@ -98,12 +99,13 @@ def _linear(name: str, config: dict[str, Any], work: float, against: tuple[str, 
     facts: dict[str, Any] = {"bandwidth": config["bandwidth"], "execution": config["execution"]}
     channels, hidden = config["channels"], config["hidden"]
     pattern = Pattern.make("band", hidden, channels, "rows", config["bandwidth"])
-    floats = pattern.tile_floats if config["execution"] == "band" else pattern.total
+    alone = config["execution"] == "band"
+    floats = pattern.tile_floats if alone else pattern.total
     facts |= {
         "density": pattern.density,
         "floats": floats,
         "share_of_dense_memory": floats / pattern.total,
-        "executed": floats / pattern.total,
+        "executed": band_macs("fc1", pattern) / pattern.total if alone else 1.0,
     }
 
     def run() -> float:

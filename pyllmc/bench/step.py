@@ -17,6 +17,13 @@ import numpy as np
 
 from pyllmc.bench.rounds import Contestant
 from pyllmc.errors import DeviceError, DivergedError, FormatError, PyllmcError, UsageError
+from pyllmc.models.shape import (
+    TRAINING_FLOPS_PER_MAC,
+    band_macs,
+    forward_macs,
+    padded_vocab,
+    parameters,
+)
 from pyllmc.programs import how_ended, train_banded_path
 
 _UNTIMED = 2
@@ -45,33 +52,52 @@ class StepShape:
         """The same without bands."""
         return replace(self, fc1_bandwidth=0, fc2_bandwidth=0)
 
-    def mlp_floats(self, execution: str) -> int:
-        """Floats stored for the MLP matrices of a layer, and multiply-adds a token; `execution`
-        "band" stores and multiplies a band alone where that pays, "mask" the whole matrix."""
+    def _mlp(self) -> dict[str, Any]:
+        """Patterns of a layer's FC1 and FC2 by name."""
         from pyllmc._core import Pattern
 
-        patterns = [
-            Pattern.band(4 * self.channels, self.channels, bandwidth)
-            for bandwidth in (self.fc1_bandwidth, self.fc2_bandwidth)
-        ]
-        return sum(p.tile_floats if execution == "band" and p.pays else p.total for p in patterns)
+        hidden = 4 * self.channels
+        return {
+            "fc1": Pattern.band(hidden, self.channels, self.fc1_bandwidth),
+            "fc2": Pattern.band(self.channels, hidden, self.fc2_bandwidth),
+        }
+
+    def mlp_floats(self, execution: str) -> int:
+        """Floats stored for the MLP matrices of a layer; `execution` "band" stores and multiplies a
+        band alone where that pays, "mask" the whole matrix."""
+        return sum(
+            p.tile_floats if execution == "band" and p.pays else p.total
+            for p in self._mlp().values()
+        )
+
+    def mlp_macs(self, execution: str) -> float:
+        """Multiply-adds a token of these matrices, the mean of a step's three products."""
+        return sum(
+            band_macs(name, p) if execution == "band" and p.pays else p.total
+            for name, p in self._mlp().items()
+        )
 
     def parameters(self, execution: str) -> int:
         """Floats stored for all weights, biases and embeddings."""
-        c, layers = self.channels, self.layers
-        padded = -(-self.vocab // 128) * 128
-        block = 4 * c * c + self.mlp_floats(execution) + 13 * c
-        return (padded + self.sequence_length) * c + layers * block + 2 * c
+        return parameters(
+            channels=self.channels,
+            layers=self.layers,
+            context=self.sequence_length,
+            padded_vocab=padded_vocab(self.vocab),
+            hidden=4 * self.channels,
+            mlp=self.layers * self.mlp_floats(execution),
+        )
 
     def flop(self, execution: str) -> float:
-        """Floating-point operations that a step executes.
-
-        Six per weight and token for the matrices of the blocks and the head (2 forward, 4 back),
-        and 12 T C per layer and token for attention's two products, half of which causality saves.
-        """
-        c, t = self.channels, self.sequence_length
-        weights = self.layers * (4 * c * c + self.mlp_floats(execution)) + self.vocab * c
-        return self.tokens * (6 * weights + 6 * self.layers * t * c)
+        """Floating-point operations that a step executes."""
+        macs = forward_macs(
+            channels=self.channels,
+            layers=self.layers,
+            sequence_length=self.sequence_length,
+            vocab=self.vocab,
+            mlp=self.layers * self.mlp_macs(execution),
+        )
+        return TRAINING_FLOPS_PER_MAC * self.tokens * macs
 
     def least_bytes(self, execution: str) -> float:
         """Bytes that must pass to or from memory: each weight, gradient and two moments read and

@@ -223,7 +223,7 @@ def _with(shape: StepShape, key: str, size: int) -> StepShape:
 
 def _cost(shape: StepShape) -> dict[str, Any]:
     """Density of fc1, bytes of the MLP matrices with gradients and moments in a layer, and their
-    share of dense ones, which is also the share of the products that is executed."""
+    share of dense ones; the share of a dense step's operations."""
     from pyllmc._core import Pattern
 
     c = shape.channels

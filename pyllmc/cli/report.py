@@ -6,7 +6,6 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import accumulate
-from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -163,9 +162,11 @@ def _machine(record: Mapping[str, Any]) -> str:
 
 def _clocks(table: pd.DataFrame) -> dict[tuple[str, int | None], dict[int, float]]:
     """Tokens a second by step of every run whose .jsonl has them."""
+    from pyllmc.report.outcomes import cell_key
+
     rows = table[table["split"] == "train"].dropna(subset=["tokens_per_second"])
     return {
-        (str(run), int(seed) if isinstance(seed, Integral) else None): dict(
+        cell_key(run, seed): dict(
             zip(part["step"].tolist(), part["tokens_per_second"].tolist(), strict=True)
         )
         for (run, seed), part in rows.groupby(["run", "seed"], observed=True, dropna=False)
@@ -186,6 +187,7 @@ def _seconds(trial: Trial, speeds: Mapping[int, float] | None) -> dict[int, floa
 def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int], str]:
     """The shape, from the initial weights, else from a run's settings, else from the matrix."""
     from pyllmc import _core
+    from pyllmc.models.shape import mlp_weights, padded_vocab, parameters
 
     model = matrix.model_path(matrix.seeds[0])
     logged = [m.settings for m in metrics if all(key in m.settings for key in _SHAPE.values())]
@@ -200,17 +202,19 @@ def _architecture(matrix: Matrix, metrics: list[Metrics]) -> tuple[dict[str, int
         wanted = matrix.model
         values = (wanted.context, wanted.vocab, wanted.layers, wanted.heads, wanted.channels)
         shape = dict(zip(_SHAPE, values, strict=False))
-        shape["padded_vocab_size"] = -(-wanted.vocab // 128) * 128
+        shape["padded_vocab_size"] = padded_vocab(wanted.vocab)
         source = f"the matrix file (there is no `{model.name}`)"
     c = shape["channels"]
     hidden = shape.setdefault("hidden", matrix.model.hidden or 4 * c)
     rank = shape.setdefault("mlp_rank", matrix.model.mlp_rank)
-    mlp = 2 * (rank * (c + hidden) if rank else c * hidden) + hidden + c
-    # Embeddings; per layer attention's 4 C² + 4 C, two norms' 4 C and the MLP; the final norm.
-    shape["parameters"] = (
-        (shape["padded_vocab_size"] + shape["max_seq_len"] + 2) * c
-        + shape["num_layers"] * (4 * c * c + 8 * c + mlp)
-    )  # fmt: skip
+    shape["parameters"] = parameters(
+        channels=c,
+        layers=shape["num_layers"],
+        context=shape["max_seq_len"],
+        padded_vocab=shape["padded_vocab_size"],
+        hidden=hidden,
+        mlp=shape["num_layers"] * mlp_weights(c, hidden, rank),
+    )
     return shape, source
 
 

@@ -72,6 +72,7 @@ def _patterns(run: Run, channels: int) -> dict[str, list[Any]]:
 
 def _mlp(run: Run, patterns: Mapping[str, Sequence[Any]], shape: Mapping[str, int]) -> Mlp:
     """The MLP beside that of the matrix's [model]."""
+    from pyllmc.models.shape import band_macs, mlp_weights
     from pyllmc.report.inputs import Mlp
 
     channels, layers = shape["channels"], shape["num_layers"]
@@ -80,25 +81,31 @@ def _mlp(run: Run, patterns: Mapping[str, Sequence[Any]], shape: Mapping[str, in
     word = "low-rank" if rank and rank != shape["mlp_rank"] else ""
     if hidden != shape["hidden"] and not rank:
         word = "wider" if hidden > shape["hidden"] else "narrower"
-    weights = _over_layers(patterns, layers, lambda p: p.kept)
-    stored = _over_layers(patterns, layers, lambda p: p.total)
-    tiles = _over_layers(patterns, layers, lambda p: p.tile_floats if p.pays else p.total)
+    weights = _over_layers(patterns, layers, lambda _, p: p.kept)
+    stored = _over_layers(patterns, layers, lambda _, p: p.total)
+    alone = _over_layers(
+        patterns, layers, lambda name, p: band_macs(name, p) if p.pays else p.total
+    )
     if rank:
-        weights = stored = tiles = layers * 2 * rank * (hidden + channels)
+        weights = stored = alone = layers * mlp_weights(channels, hidden, rank)
     return Mlp(
         run.pattern if sparse else "band",
         run.mask_seed if sparse and run.pattern != "band" else None,
         word,
         weights,
         stored,
-        tiles,
+        alone,
     )
 
 
 def _over_layers(
-    patterns: Mapping[str, Sequence[Any]], layers: int, count: Callable[[Any], int]
-) -> int:
-    return sum(sum(map(count, found)) * layers // len(found) for found in patterns.values())
+    patterns: Mapping[str, Sequence[Any]], layers: int, count: Callable[[str, Any], Any]
+) -> Any:
+    """The sum of count(name, pattern) over both weights of all layers."""
+    return sum(
+        sum(count(name, pattern) for pattern in found) * (layers // len(found))
+        for name, found in patterns.items()
+    )
 
 
 def _band(patterns: Sequence[Any]) -> Band:

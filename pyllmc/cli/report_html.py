@@ -78,11 +78,11 @@ def _earlier(folder: Path, attempt: int) -> tuple[dict[str, Any], ...]:
 
 def _speeds(experiment: Experiment) -> dict[tuple[str, int | None], float]:
     """Median tokens a second of every cell whose .jsonl has them."""
-    from numbers import Integral
+    from pyllmc.report.outcomes import cell_key
 
     rows = experiment.full_losses.dropna(subset=["tokens_per_second"])
     return {
-        (str(run), int(seed) if isinstance(seed, Integral) else None): float(values.median())
+        cell_key(run, seed): float(values.median())
         for (run, seed), values in rows.groupby(["run", "seed"], observed=True, dropna=False)[
             "tokens_per_second"
         ]

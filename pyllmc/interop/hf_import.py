@@ -25,6 +25,7 @@ from pyllmc.interop.gpt2_layout import (
     hf_shapes,
 )
 from pyllmc.interop.safetensors_file import Floats, TensorInfo, read_header, read_tensors
+from pyllmc.models.shape import padded_vocab
 
 _INDEX = "model.safetensors.index.json"  # of weights in several files
 _HEAD = "lm_head.weight"
@@ -150,7 +151,7 @@ def _carried(path: Path, config: dict[str, int], text: str | None) -> dict[str, 
     """The rest of the header of the checkpoint that was exported, from the weights' metadata."""
     V = config["vocab_size"]
     if text is None:
-        return {"padded_vocab_size": -(-V // 128) * 128}
+        return {"padded_vocab_size": padded_vocab(V)}
     found: Any = None
     with contextlib.suppress(ValueError, RecursionError):
         found = json.loads(text)

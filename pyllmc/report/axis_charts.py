@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
-from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from pyllmc.report.comparisons import Family, Verdict
@@ -13,14 +9,15 @@ from pyllmc.report.cost import against_flops, against_time, differs
 from pyllmc.report.drawing import (
     MARKERS,
     PALETTE,
-    after_start,
     curve,
     figure_of,
+    frame,
     legend,
     plain,
     spread_note,
     styles_of,
 )
+from pyllmc.report.excerpt import after_start
 from pyllmc.report.fit import gap_curve, subset_curve
 from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, Panel, distinct_labels
@@ -48,8 +45,8 @@ def fit_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes] | None:
         handles = [curve(left, losses[a.name], s) for a, s in zip(arms, styles, strict=True)]
         for arm, style in zip(arms, styles, strict=True):
             curve(right, gaps[arm.name], style)
-        after_start(left, list(losses.values()), around_zero=False)
-        after_start(right, list(gaps.values()), around_zero=True)
+        frame(left, losses.values(), around_zero=False)
+        frame(right, gaps.values(), around_zero=True)
         right.axhline(0, color="#888888", linewidth=1, zorder=1.5)
         spread_note(right, outcomes, "mean and range")
         left.set_ylabel("loss on the training part")
@@ -93,7 +90,8 @@ def cost_chart(group: Group, outcomes: Outcomes) -> dict[str, bytes] | None:
                 if plain(labels[arm.name]) not in names:
                     handles.append(handle)
                     names.append(plain(labels[arm.name]))
-            _fit_y(axes, curves)
+            drawn = [(list(c), list(c.values()), list(c.values())) for c in curves.values() if c]
+            axes.set_ylim(after_start(drawn))
             axes.set_xlabel(what)
             axes.set_xlim(left=0)
             axes.set_ylabel("validation loss (nats a token)")
@@ -178,17 +176,3 @@ def _line(j: int) -> tuple[str, str]:
     if j == 0:
         return "black", "-"
     return PALETTE[(j - 1) % len(PALETTE)], ("-", "--", ":")[(j - 1) // len(PALETTE) % 3]
-
-
-def _fit_y(axes: Axes, curves: Mapping[str, Mapping[float, float]]) -> None:
-    """Leaves out the first quarter, which dwarfs every difference."""
-    end = max(max(curve) for curve in curves.values() if curve)
-    values = [
-        loss
-        for curve in curves.values()
-        for cost, loss in curve.items()
-        if cost >= end / 4 and math.isfinite(loss)
-    ]
-    if values:
-        margin = 0.06 * (max(values) - min(values)) or 0.01
-        axes.set_ylim(min(values) - margin, max(values) + margin)

@@ -11,10 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from pyllmc.report import markdown as md
 from pyllmc.report.drawing import (
     MARKERS,
-    after_start,
     colour_of,
     curve,
     figure_of,
+    frame,
     legend,
     note,
     plain,
@@ -41,8 +41,8 @@ def loss_chart(panel: Panel, outcomes: Outcomes) -> dict[str, bytes]:
         for arm, style in zip(panel.arms, styles_of(panel)[1:], strict=True):
             curve(right, gaps[arm.name], style)
         right.axhline(0, color="black", linewidth=1.6, zorder=1.5)
-        after_start(left, list(losses.values()), around_zero=False)
-        after_start(right, list(gaps.values()), around_zero=True)
+        frame(left, losses.values(), around_zero=False)
+        frame(right, gaps.values(), around_zero=True)
         if all(low == high == 0 for gap in gaps.values() for _, low, high in gap.values()):
             note(right, "every difference is exactly 0")
         spread_note(right, outcomes, "mean and range")

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from pyllmc.models.shape import TRAINING_FLOPS_PER_MAC
 from pyllmc.report import markdown as md
+from pyllmc.report.arithmetic import model_macs
 from pyllmc.report.inputs import Arm, Experiment, Trial
 from pyllmc.report.outcomes import Outcome, Outcomes, State
 from pyllmc.report.panels import Group, distinct_labels
-
-# A multiply-add is 2 FLOPs; backward does each product of forward twice.
-_FLOPS_PER_MAC = 6
 
 METHOD = (
     "FLOPs of a training step: 6 for every multiply-add of a forward pass (2 each, and backward "
@@ -27,9 +26,10 @@ METHOD = (
     "they remove."
 )
 TILES = (
-    "A band that is multiplied alone counts the tiles that hold it, 32 hidden units each with "
-    "every channel that one of them sees (a GPU's kernels work on wider ones and do more), and the "
-    "whole matrix where they would save too little."
+    "A band that is multiplied alone counts the pieces that hold it: 32 hidden units each with "
+    "every channel that one of them sees, and in the products that sum over hidden units 16 "
+    "channels each with every hidden unit that one of them sees (a GPU's kernels work on wider "
+    "ones and do more); and the whole matrix where they would save too little."
 )
 
 
@@ -60,7 +60,7 @@ def cost(experiment: Experiment, arm: Arm) -> Cost:
     tiles = used.get("execution") == "band"
     return Cost(
         _flops(experiment, arm.mlp.weights, used) * tokens,
-        _flops(experiment, arm.mlp.tiles if tiles else arm.mlp.stored, used) * tokens,
+        _flops(experiment, arm.mlp.band_macs if tiles else arm.mlp.stored, used) * tokens,
         tiles,
         int(used.get("steps") or 0),
         max(memory, default=None),
@@ -152,12 +152,9 @@ def _notes(costs: Mapping[str, Cost], at_flops: bool, timed: bool, several: bool
     return notes
 
 
-def _flops(experiment: Experiment, mlp: int, used: Mapping[str, Any]) -> float:
-    shape = experiment.architecture
-    c, layers = shape["channels"], shape["num_layers"]
-    length = int(used.get("sequence_length") or shape["max_seq_len"])
-    macs = layers * (4 * c * c + (length + 1) * c) + mlp + c * shape["vocab_size"]
-    return float(_FLOPS_PER_MAC * macs)
+def _flops(experiment: Experiment, mlp: float, used: Mapping[str, Any]) -> float:
+    length = int(used.get("sequence_length") or experiment.architecture["max_seq_len"])
+    return TRAINING_FLOPS_PER_MAC * model_macs(experiment, mlp, length)
 
 
 def _used(arm: Arm, trials: list[Trial]) -> dict[str, Any]:

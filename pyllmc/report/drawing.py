@@ -6,9 +6,8 @@ Made to be read at the width of a README (about 830 pixels): 8 inches wide, 10 p
 from __future__ import annotations
 
 import io
-import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pyllmc.report.excerpt import after_start
 from pyllmc.report.outcomes import Outcomes, Spread
 from pyllmc.report.panels import Panel, kind
 
@@ -92,25 +92,14 @@ def curve(axes: Axes, curve: Mapping[int, Spread], style: Mapping[str, Any]) -> 
     return line
 
 
-def after_start(axes: Axes, curves: Sequence[Mapping[int, Spread]], *, around_zero: bool) -> None:
-    """Fits the y-range to the later validations: the first one dwarfs every difference."""
-    steps = sorted({step for curve in curves for step in curve})
-    first = steps[1] if len(steps) > 2 else 0
-    values = [
-        value
-        for curve in curves
-        for step, spread in curve.items()
-        for value in spread
-        if step >= first and math.isfinite(value)
-    ]
-    if not values:
+def frame(axes: Axes, curves: Iterable[Mapping[int, Spread]], *, around_zero: bool) -> None:
+    """Fits the y-range to the part after the start."""
+    spreads = [(list(c), [s.low for s in c.values()], [s.high for s in c.values()]) for c in curves]
+    found = after_start(spreads, around_zero=around_zero)
+    if found is None:
         note(axes, "no finite values")
-        return
-    low, high = min(values), max(values)
-    if around_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    margin = 0.06 * (high - low) or 0.01
-    axes.set_ylim(low - margin, high + margin)
+    else:
+        axes.set_ylim(*found)
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:

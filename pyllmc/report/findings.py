@@ -14,13 +14,13 @@ from pyllmc.report.analysis import (
     compare_layers,
     sweet_spots,
 )
+from pyllmc.report.arithmetic import arm_share
 from pyllmc.report.comparisons import Comparison, Family, Verdict
 from pyllmc.report.inputs import Experiment
 from pyllmc.report.outcomes import Outcomes, Sample
 from pyllmc.report.panels import Group, bandwidth_text, distinct_labels, is_control
 from pyllmc.report.repeats import Repeat
 from pyllmc.report.verdicts import headline, verdict_text
-from pyllmc.report.work import arm_share
 
 
 def in_short(

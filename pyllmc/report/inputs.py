@@ -52,9 +52,9 @@ class Mlp:
     `pattern` places the entries that the bandwidths pay for ("band", "random", "block",
     "band-permuted-residual", "band-permuted-hidden"; `mask_seed` names the draw). `shape` is what
     the MLP is beside the others' ("" as theirs, "narrower", "wider", "low-rank"). `weights` counts
-    the weights kept in the MLPs of all layers, `stored` those of a dense product, `tiles` the
-    multiply-adds a token where bands are multiplied alone: of their tiles where that pays, else of
-    the whole matrix (0: unknown).
+    the weights kept in the MLPs of all layers, `stored` those of a dense product, `band_macs`
+    the multiply-adds a token where bands are multiplied alone, as pyllmc.models.shape counts them
+    (0: unknown).
     """
 
     pattern: str = "band"
@@ -62,7 +62,7 @@ class Mlp:
     shape: str = ""
     weights: int = 0
     stored: int = 0
-    tiles: int = 0
+    band_macs: float = 0.0
 
 
 @dataclass(frozen=True)

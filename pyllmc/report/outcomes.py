@@ -158,26 +158,27 @@ class Outcomes:
             Sample(tuple(a - b for a, b in pairs)), Sample(tuple(b for _, b in pairs))
         )
 
-    def curve(self, arm: str) -> dict[int, Spread]:
-        """Validation losses by step over the arm's finished runs, or if none is, over all."""
-        outcomes = [o for o in self.of(arm) if o.state is State.DONE] or [
+    def shown(self, arm: str) -> list[Outcome]:
+        """The arm's finished runs, or if none is, all that are not another run's."""
+        return [o for o in self.of(arm) if o.state is State.DONE] or [
             o for o in self.of(arm) if o.state is not State.MISMATCHED
         ]
-        return spread_of([outcome.val for outcome in outcomes])
+
+    def curve(self, arm: str) -> dict[int, Spread]:
+        """Validation losses by step over the runs that are shown."""
+        return spread_of([outcome.val for outcome in self.shown(arm)])
 
     def gap(self, arm: str, against: str) -> dict[int, Spread]:
         """Differences to `against` by step, paired by seed."""
-        return spread_of(
-            [
-                {
-                    step: loss - other.val[step]
-                    for step, loss in one.val.items()
-                    if step in other.val
-                }
-                for one, other in zip(self.of(arm), self.of(against), strict=True)
-                if State.MISMATCHED not in (one.state, other.state)
-            ]
-        )
+        return spread_of(self.gaps(arm, against))
+
+    def gaps(self, arm: str, against: str) -> list[Curve]:
+        """The same, one curve a seed."""
+        return [
+            {step: loss - other.val[step] for step, loss in one.val.items() if step in other.val}
+            for one, other in zip(self.of(arm), self.of(against), strict=True)
+            if State.MISMATCHED not in (one.state, other.state)
+        ]
 
 
 def curves_of(losses: pd.DataFrame) -> dict[tuple[str, int | None, str], Curve]:
@@ -186,9 +187,15 @@ def curves_of(losses: pd.DataFrame) -> dict[tuple[str, int | None, str], Curve]:
     for (run, seed, split), rows in losses.groupby(
         ["run", "seed", "split"], observed=True, dropna=False
     ):
-        key = (str(run), int(seed) if isinstance(seed, Integral) else None, str(split))
-        curves[key] = dict(zip(rows["step"].tolist(), rows["loss"].tolist(), strict=True))
+        curves[*cell_key(run, seed), str(split)] = dict(
+            zip(rows["step"].tolist(), rows["loss"].tolist(), strict=True)
+        )
     return curves
+
+
+def cell_key(run: object, seed: object) -> tuple[str, int | None]:
+    """A log table's run and seed as plain values; a run without a seed has pandas' missing one."""
+    return str(run), int(seed) if isinstance(seed, Integral) else None
 
 
 def spread_of(curves: list[Curve]) -> dict[int, Spread]:

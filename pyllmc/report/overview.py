@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyllmc.report import markdown as md
+from pyllmc.report.arithmetic import forward_share
 from pyllmc.report.inputs import Band, Experiment, Trial
 from pyllmc.report.outcomes import Outcomes, State
 from pyllmc.report.panels import is_control
 from pyllmc.report.repeats import Repeat
-from pyllmc.report.work import forward_share
 
 ONE_SEED = (
     "One seed: differences carry no error bars and none is called an effect here. "

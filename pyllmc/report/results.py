@@ -7,13 +7,11 @@ from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
 from pyllmc.report.comparisons import Family
+from pyllmc.report.excerpt import table_steps
 from pyllmc.report.inputs import Arm, Experiment, Published
 from pyllmc.report.outcomes import Outcome, Outcomes, State
 from pyllmc.report.panels import Group, Panel, distinct_labels, mlp_text
 from pyllmc.report.verdicts import verdict_text
-
-# A longer table is thinned; `pyllmc parse` has every row.
-MAX_ROWS = 21
 
 
 def by_step(panel: Panel, outcomes: Outcomes, seeds: int) -> list[str]:
@@ -24,7 +22,7 @@ def by_step(panel: Panel, outcomes: Outcomes, seeds: int) -> list[str]:
     steps = sorted({step for curve in curves.values() for step in curve})
     if not steps:
         return ["No validation loss was logged."]
-    shown = _thinned(steps)
+    shown = table_steps(steps)
     rows = [
         [str(step), *(md.loss(c[step].mean) if step in c else "-" for c in curves.values())]
         for step in shown
@@ -146,13 +144,6 @@ def published(experiment: Experiment, outcomes: Outcomes) -> list[str]:
     header = ["Config", "Density", "Published", "Δ published"]
     header += ["Ours", "Δ ours"] if step is not None else []
     return ["## Beside the published numbers", intro, md.table([*header, "Note"], rows)]
-
-
-def _thinned(steps: list[int]) -> list[int]:
-    if len(steps) <= MAX_ROWS:
-        return steps
-    last = len(steps) - 1
-    return [steps[round(i * last / (MAX_ROWS - 1))] for i in range(MAX_ROWS)]
 
 
 def _remark(arm: Arm, group: Group, outcomes: Outcomes, repeats: Mapping[str, bool]) -> str:

@@ -10,14 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyllmc import cli
-from pyllmc.bench import machine, sweep
+from pyllmc.bench import sweep
 from pyllmc.bench.step import StepShape
-
-
-@pytest.fixture(autouse=True)
-def _small_peak(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "_BYTES", 1 << 20)
-    monkeypatch.setattr(machine, "_SECONDS", 0.002)
 
 
 def run(out: Path, *more: str) -> Result:

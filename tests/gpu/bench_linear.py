@@ -39,7 +39,6 @@ def main() -> None:
             if bandwidth:
                 pattern = Pattern.band(4 * LINEAR_CHANNELS, LINEAR_CHANNELS, bandwidth)
                 density = pattern.density
-                result |= {"executed": pattern.tile_floats / pattern.total}
             result |= {"density": density, **linear_work(density)}
             print(json.dumps(result), flush=True)
 

@@ -1,7 +1,8 @@
-"""What the parts of the check wrote, read and laid beside what is asked of it."""
+"""What the parts of the check wrote, read and laid beside its targets."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import re
@@ -9,8 +10,8 @@ from typing import Any
 
 Result = dict[str, Any]
 
-# What must be reached, of all that is measured: a share of the fastest peer's time, and ms.
-MUST: dict[str, tuple[float | None, float | None]] = {
+# Of what is measured: a share of the fastest peer's time, and ms.
+TARGETS: dict[str, tuple[float | None, float | None]] = {
     "step C=128 L=4 B=16 T=256 bf16": (0.7, 1.0),
     "ten runs of 5,000 steps": (None, 90_000.0),
     "step C=512 L=8 B=16 T=512 bf16": (0.8, None),
@@ -22,8 +23,13 @@ COPY, PRODUCT = "copy of 2 GiB", "product of 8192 x 8192 bf16"
 
 
 def results_in(text: str) -> list[Result]:
-    """The JSON lines of what a benchmark wrote."""
-    return [json.loads(line) for line in text.splitlines() if line.startswith('{"name"')]
+    """The JSON lines of what a benchmark wrote; one that was stopped may leave half a line."""
+    found = []
+    for line in text.splitlines():
+        if line.startswith('{"name"'):
+            with contextlib.suppress(ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def sanitizer_verdict(text: str, state: str = "passed") -> tuple[str, str]:
@@ -67,10 +73,10 @@ def floor_ms(result: Result, results: list[Result]) -> float | None:
 
 
 def judged(result: Result, share: float | None) -> str:
-    """What must be reached, and whether it is; empty when nothing is asked."""
+    """A result's target, and whether it is reached; empty when it has none."""
     name, ms = result["name"], result["ms"]
-    asked = (must for start, must in MUST.items() if name == start or name.startswith(f"{start}, "))
-    ratio, most = next(asked, (None, None))
+    found = (t for start, t in TARGETS.items() if name == start or name.startswith(f"{start}, "))
+    ratio, most = next(found, (None, None))
     words, missed = [], False
     if ratio is not None:
         words.append(f"{ratio:.2f}x")
@@ -86,7 +92,7 @@ def judged(result: Result, share: float | None) -> str:
 
 
 def table(results: list[Result]) -> list[str]:
-    """A line a result: ms, its floor, its share of the fastest peer's time, what is asked."""
+    """A line a result: ms, its floor, its share of the fastest peer's time, its target."""
     lines = []
     for result in results:
         floor, peer = floor_ms(result, results), fastest_peer(result, results)
@@ -102,5 +108,5 @@ def table(results: list[Result]) -> list[str]:
             of,
         ]
         lines.append(" ".join(cells).rstrip())
-    head = f"{'':46}{'ms':>11} {'floor':>8} {'share':>8} {'asked':22} of"
+    head = f"{'':46}{'ms':>11} {'floor':>8} {'share':>8} {'target':22} of"
     return [head, *lines] if lines else []

@@ -22,11 +22,15 @@ LINEAR_BANDWIDTHS = (512, 1024)
 
 
 def step_work(shape: str) -> dict[str, float]:
-    """What a dense step cannot do without: operations, 6 for a weight and token, and the bytes of
-    the bf16 logits, which are written twice and read three times."""
+    """What a dense step cannot do without: operations, and the bytes of the bf16 logits, which are
+    written twice and read three times."""
+    # Not above: PyTorch's side imports nothing of ours.
+    from pyllmc.models.shape import TRAINING_FLOPS_PER_MAC, forward_macs, mlp_weights
+
     C, L, _, V, B, T = SHAPES[shape]
-    weights, attention = 12 * L * C * C + V * C, L * T * C
-    return {"flops": 6.0 * (weights + attention) * B * T, "bytes": 10.0 * B * T * V}
+    mlp = L * mlp_weights(C, 4 * C)
+    macs = forward_macs(channels=C, layers=L, sequence_length=T, vocab=V, mlp=mlp)
+    return {"flops": TRAINING_FLOPS_PER_MAC * macs * B * T, "bytes": 10.0 * B * T * V}
 
 
 def linear_work(density: float) -> dict[str, float]:

@@ -73,7 +73,9 @@ def test_a_tokenizer_file_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gpt2", "ministories"])
 def test_transformers_encodes_as_we_do(name: str, tmp_path: Path, tiktoken_cache: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    transformers = pytest.importorskip(
+        "transformers", reason="no transformers: pip install transformers"
+    )
     ours, files = load_tokenizer(name), tokenizer_files(name)
     model = make_checkpoint(tmp_path / "model.bin", ours.vocab_size, ours.vocab_size)
     export_hf(model, tmp_path / "hf", files)

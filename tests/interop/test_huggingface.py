@@ -26,6 +26,7 @@ from pyllmc.interop.llmc import export_llmc
 
 TOKENS = np.array([3, 1, 89, 0, 7, 7, 42], np.int32)
 SIZES = [(90, 128), (128, 128), (90, 90)]
+ADVICE = "needs both: pip install torch transformers"
 
 
 @pytest.fixture
@@ -53,8 +54,8 @@ def test_exported_tensors_give_the_same_logits_in_numpy(V: int, Vp: int, tmp_pat
 def test_transformers_loads_it_with_the_same_logits(
     V: int, Vp: int, precision: str, tmp_path: Path
 ) -> None:
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch", reason=ADVICE)
+    transformers = pytest.importorskip("transformers", reason=ADVICE)
     model = make_checkpoint(tmp_path / "model.bin", V, Vp, precision=precision)
     export_hf(model, tmp_path / "hf", None)
     theirs, report = transformers.GPT2LMHeadModel.from_pretrained(
@@ -68,8 +69,8 @@ def test_transformers_loads_it_with_the_same_logits(
 
 
 def test_what_transformers_saves_again_is_imported(folder: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
-    pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers", reason=ADVICE)
+    pytest.importorskip("torch", reason=ADVICE)
     theirs = transformers.GPT2LMHeadModel.from_pretrained(folder)
     theirs.save_pretrained(tmp_path / "again")
     import_hf(tmp_path / "again", tmp_path / "again.bin")

@@ -140,7 +140,7 @@ def test_a_device_without_cupy_says_what_to_do(banded, monkeypatch):
     reason="needs a GPU and CuPy: set PYLLMC_GPU_TESTS=1 where both are",
 )
 def test_a_gpu_finds_the_same(banded):
-    pytest.importorskip("cupy")
+    pytest.importorskip("cupy", reason="no CuPy: pip install 'pyllmc[cuda]'")
     found, expected = (json.loads(inspect(banded, "--json", *where).stdout)
                        for where in (("--device", "cuda"), ()))  # fmt: skip
     for one, other in zip(found.pop("weights"), expected.pop("weights"), strict=True):

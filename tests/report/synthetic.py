@@ -9,7 +9,7 @@ import pandas as pd
 from pyllmc.report.inputs import Arm, Band, Experiment, Mlp, Trial
 
 SEEDS = (1, 2, 3, 4, 5)
-DENSE, HALF, TILES = 1024, 460, 700
+DENSE, HALF, ALONE = 1024, 460, 700
 SETTINGS = {"steps": 10, "batch_size": 4, "sequence_length": 32, "learning_rate": 3e-4}
 Losses = Mapping[str, Sequence[float]]
 
@@ -24,7 +24,7 @@ def arm(name: str, width: int = 0, pattern: str = "band", shape: str = "", draw:
         {"fc1": band, "fc2": band},
         Mlp(
             pattern, draw if pattern == "random" else None, shape, weights, 4 * DENSE,
-            4 * TILES if width else weights,
+            4 * ALONE if width else weights,
         ),
     )  # fmt: skip
 

@@ -134,16 +134,18 @@ def test_kinds_of_mlp_and_their_weights(matrix: Matrix) -> None:
     assert not found["low_lr3e-4"].bands
 
 
-def test_what_a_band_multiplies_is_its_tiles_where_that_pays(matrix: Matrix) -> None:
+def test_what_a_band_multiplies_is_its_pieces_where_that_pays(matrix: Matrix) -> None:
     found = arms(matrix)
     # C = 16, H = 64: a tile of 32 hidden units with the channels that one of them sees. Of a band
-    # of 32 those are 0 to 11 and 4 to 15: 12 each. One of 64 reaches all 16 of both: it does not
-    # pay and is multiplied whole, as is every pattern that is no band.
-    assert {n: a.mlp.tiles for n, a in found.items() if n.endswith("3e-4")} == {
+    # of 32 those are 0 to 11 and 4 to 15: 12 each, in two of a step's three products; in the third
+    # the one panel of 16 channels sees all 64. A band of 64 reaches all 16 channels of both tiles:
+    # it does not pay and is multiplied whole, as is every pattern that is no band.
+    alone = (2 * 2 * 32 * 12 + 16 * 64) / 3
+    assert {n: a.mlp.band_macs for n, a in found.items() if n.endswith("3e-4")} == {
         "dense_lr3e-4": 4096,
-        "band_lr3e-4": 4 * 2 * 32 * 12,
+        "band_lr3e-4": 4 * alone,
         "random_lr3e-4": 4096,
-        "layers_lr3e-4": 1024 + 2 * 32 * 12 + 2 * 1024,
+        "layers_lr3e-4": pytest.approx(1024 + alone + 2 * 1024),
         "narrow_lr3e-4": 4 * 29 * 16,
         "low_lr3e-4": 4 * 5 * 80,
     }

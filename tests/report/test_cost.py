@@ -38,12 +38,12 @@ def row(made: Experiment, heading: str, first: str) -> list[str]:
 
 
 # By hand for C = 16, L = 2, T = 32, V = 100: 2 (4 C² + 33 C) + 100 C without the MLPs, and an MLP
-# of 2 · 1024 weights a layer of which the band keeps 2 · 460 in tiles of 2 · 700. 6 FLOPs each, 128
-# tokens a step.
+# of 2 · 1024 weights a layer of which the band keeps 2 · 460, with 2 · 700 multiply-adds when
+# multiplied alone. 6 FLOPs each, 128 tokens a step.
 REST = 2 * (4 * 256 + 33 * 16) + 1600
 DENSE_FLOPS = 6 * (REST + 4 * 1024) * 128
 BAND_FLOPS = 6 * (REST + 4 * 460) * 128
-TILE_FLOPS = 6 * (REST + 4 * 700) * 128
+ALONE_FLOPS = 6 * (REST + 4 * 700) * 128
 
 
 def test_masks_execute_the_dense_product() -> None:
@@ -51,29 +51,29 @@ def test_masks_execute_the_dense_product() -> None:
     assert [cost(made, a).needed for a in ARMS] == [DENSE_FLOPS, BAND_FLOPS]
     assert [cost(made, a).executed for a in ARMS] == [DENSE_FLOPS, DENSE_FLOPS]
     assert "All runs execute the same arithmetic" in section(made, "Cost")
-    assert "tiles" not in section(made, "Cost")
+    assert "multiplied alone" not in section(made, "Cost")
     share = f"{100 * BAND_FLOPS / DENSE_FLOPS:.1f} %"
     assert row(made, "Cost", "band")[1:3] == [
         f"{BAND_FLOPS:.2e} ({share})", f"{DENSE_FLOPS:.2e} (100.0 %)",
     ]  # fmt: skip
 
 
-def test_band_execution_executes_the_tiles_that_hold_what_it_keeps() -> None:
+def test_band_execution_executes_what_a_band_alone_takes() -> None:
     made = ran(build(LOSSES, ARMS, SEEDS), settings={"execution": "band"})
     assert [cost(made, a).needed for a in ARMS] == [DENSE_FLOPS, BAND_FLOPS]
-    assert [cost(made, a).executed for a in ARMS] == [DENSE_FLOPS, TILE_FLOPS]
-    share = f"{100 * TILE_FLOPS / DENSE_FLOPS:.1f} %"
-    assert row(made, "Cost", "band")[2] == f"{TILE_FLOPS:.2e} ({share})"
-    assert "multiplied alone counts the tiles that hold it, 32 hidden units" in section(
+    assert [cost(made, a).executed for a in ARMS] == [DENSE_FLOPS, ALONE_FLOPS]
+    share = f"{100 * ALONE_FLOPS / DENSE_FLOPS:.1f} %"
+    assert row(made, "Cost", "band")[2] == f"{ALONE_FLOPS:.2e} ({share})"
+    assert "multiplied alone counts the pieces that hold it: 32 hidden units" in section(
         made, "Cost"
     )
     # The band ends after fewer FLOPs; dense at that point is between its two validations.
     cells = row(made, "Cost", "dense")
     start, end = 4.2, 2.2
-    expected = start + (end - start) * TILE_FLOPS / DENSE_FLOPS
+    expected = start + (end - start) * ALONE_FLOPS / DENSE_FLOPS
     assert cells[-1] == f"{expected:.4f}"
     assert row(made, "Cost", "band")[-1] == "2.3000"
-    assert max(against_flops(made, Outcomes(made), ARMS[1])) == 10 * TILE_FLOPS
+    assert max(against_flops(made, Outcomes(made), ARMS[1])) == 10 * ALONE_FLOPS
 
 
 CLOCK = {step: 0.02 * step for step in range(1, 11)}

@@ -258,4 +258,5 @@ def test_the_report_reads_tables_never_logs() -> None:
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module or "")
     ours = {name for name in imported if name.startswith("pyllmc")}
-    assert all(name.startswith("pyllmc.report") or name == "pyllmc.files" for name in ours)
+    ours -= {"pyllmc.files", "pyllmc.models.shape"}  # the latter is arithmetic alone
+    assert all(name.startswith("pyllmc.report") for name in ours)

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 from pyllmc.report import markdown as md
 from pyllmc.report.cost import against_flops, against_time, differs
-from pyllmc.report.html.chart import Chart, Source, Trace, View, straight, thinned_steps
-from pyllmc.report.html.curves import Spread, after_start, numbers, spread
+from pyllmc.report.excerpt import table_steps
+from pyllmc.report.html.chart import Chart, Source, Trace, View, straight
+from pyllmc.report.html.curves import Spread, frame, numbers, spread
 from pyllmc.report.html.tables import table, text
-from pyllmc.report.outcomes import State
 from pyllmc.report.panels import Group, key_prefix
 
 _STEP = {"title": {"text": "step"}}
@@ -23,14 +23,14 @@ def loss(source: Source) -> Chart | None:
     for view in ("validation", "training"):
         spreads = {}
         for arm in source.experiment.arms:
-            shown = source.shown(arm)
+            shown = source.outcomes.shown(arm.name)
             found = spread([o.val if view == "validation" else o.train for o in shown])
             if len(found.steps):
                 spreads[arm.name] = found
         for name, found in spreads.items():
             traces += source.curve(name, found, view=view, markers=view == "validation")
         if spreads:
-            views[view] = {"x": "step", "range": after_start(list(spreads.values()))}
+            views[view] = {"x": "step", "range": frame(spreads.values())}
     if not traces:
         return None
     arms = source.experiment.arms
@@ -66,16 +66,9 @@ def _against(source: Source, arm: str, view: str, curve: Mapping[float, float]) 
 
 def difference(source: Source, group: Group) -> Chart | None:
     """Validation loss minus the baseline's, paired by seed."""
-    base = source.outcomes.of(group.baseline.name)
     spreads = {}
     for arm in group.arms:
-        found = spread(
-            [
-                {s: x - other.val[s] for s, x in one.val.items() if s in other.val}
-                for one, other in zip(source.outcomes.of(arm.name), base, strict=True)
-                if State.MISMATCHED not in (one.state, other.state)
-            ]
-        )
+        found = spread(source.outcomes.gaps(arm.name, group.baseline.name))
         if len(found.steps):
             spreads[arm.name] = found
     if not spreads:
@@ -91,7 +84,7 @@ def difference(source: Source, group: Group) -> Chart | None:
             "xaxis": _STEP,
             "yaxis": {
                 "title": {"text": "difference (nats a token)"},
-                "range": after_start(list(spreads.values()), around_zero=True),
+                "range": frame(spreads.values(), around_zero=True),
             },
             "shapes": [straight("h")],
         },
@@ -107,7 +100,7 @@ def gap(source: Source) -> Chart | None:
         found = spread(
             [
                 {s: x - o.subset[s] for s, x in o.val.items() if s in o.subset}
-                for o in source.shown(arm)
+                for o in source.outcomes.shown(arm.name)
             ]
         )
         if len(found.steps):
@@ -135,7 +128,7 @@ def gap(source: Source) -> Chart | None:
 def _losses_table(source: Source) -> str:
     curves = {arm.name: source.outcomes.curve(arm.name) for arm in source.experiment.arms}
     curves = {name: curve for name, curve in curves.items() if curve}
-    steps = thinned_steps(sorted({step for curve in curves.values() for step in curve}))
+    steps = table_steps(sorted({step for curve in curves.values() for step in curve}))
     rows = [
         [str(step), *(md.loss(c[step].mean) if step in c else "-" for c in curves.values())]
         for step in steps
@@ -148,6 +141,6 @@ def _differences_table(source: Source, spreads: Mapping[str, Spread]) -> str:
         dict(zip(found.steps.tolist(), found.mean.tolist(), strict=True))
         for found in spreads.values()
     ]
-    steps = thinned_steps(sorted({step for found in values for step in found}))
+    steps = table_steps(sorted({step for found in values for step in found}))
     rows = [[str(s), *(md.signed(v[s]) if s in v else "-" for v in values)] for s in steps]
     return table(["Step", *(source.labels[name] for name in spreads)], rows)

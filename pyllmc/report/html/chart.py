@@ -9,15 +9,13 @@ from typing import Any, TypedDict
 from pyllmc.report.html.curves import Spread, numbers
 from pyllmc.report.html.inputs import Cell
 from pyllmc.report.html.tables import text
-from pyllmc.report.inputs import Arm, Experiment
-from pyllmc.report.outcomes import Outcome, Outcomes, State
+from pyllmc.report.inputs import Experiment
+from pyllmc.report.outcomes import Outcomes
 from pyllmc.report.panels import Group, distinct_labels, groups
 from pyllmc.report.rates import configurations
 
 _COLOURS = 8
 _DASHES = ("solid", "dash", "dot", "dashdot")
-# A longer table is thinned; `pyllmc parse` has every row.
-_MAX_ROWS = 21
 
 Trace = dict[str, Any]
 
@@ -64,13 +62,6 @@ class Source:
         """A chart's title, with its group's baseline where there are several groups."""
         several = len(self.groups) > 1
         return f"{title} (against {self.labels[group.baseline.name]})" if several else title
-
-    def shown(self, arm: Arm) -> list[Outcome]:
-        """The arm's finished runs, or if none is, all that are not another run's."""
-        found = self.outcomes.of(arm.name)
-        return [o for o in found if o.state is State.DONE] or [
-            o for o in found if o.state is not State.MISMATCHED
-        ]
 
     def curve(
         self, arm: str, found: Spread, *, view: str | None = None, markers: bool = True
@@ -151,14 +142,6 @@ def names_axis(names: Sequence[str]) -> dict[str, Any]:
         "ticktext": [text(_cut(name, 40)) for name in names],
         "narrow": [text(_cut(name, 16)) for name in names],
     }  # fmt: skip
-
-
-def thinned_steps(steps: Sequence[int]) -> list[int]:
-    """At most 21 of the steps, first and last among them."""
-    if len(steps) <= _MAX_ROWS:
-        return list(steps)
-    last = len(steps) - 1
-    return [steps[round(i * last / (_MAX_ROWS - 1))] for i in range(_MAX_ROWS)]
 
 
 def _cut(label: str, length: int) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pyllmc.report.excerpt import after_start
 from pyllmc.report.outcomes import Curve
 
 # More points than pixels only make the file larger.
@@ -57,22 +58,11 @@ def thinned(low: np.ndarray, high: np.ndarray, limit: int) -> np.ndarray:
     return np.array(sorted(kept), np.int64)
 
 
-def after_start(spreads: Sequence[Spread], *, around_zero: bool = False) -> list[float] | None:
-    """A y-range for the later part of the curves: the first losses dwarf every difference."""
-    found: list[np.ndarray] = []
-    for one in spreads:
-        if len(one.steps):
-            later = one.steps >= max(one.steps[-1] * 0.1, one.steps[min(1, len(one.steps) - 1)])
-            found += [one.low[later], one.high[later]]
-    values = np.concatenate([np.array([], np.float64), *found])
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return None
-    low, high = float(values.min()), float(values.max())
-    if around_zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    margin = 0.06 * (high - low) or 0.01
-    return [low - margin, high + margin]
+def frame(spreads: Iterable[Spread], *, around_zero: bool = False) -> list[float] | None:
+    """The y-range of a chart of `spreads`, None for all."""
+    curves = [(one.steps, one.low, one.high) for one in spreads]
+    found = after_start(curves, around_zero=around_zero)
+    return None if found is None else list(found)
 
 
 def numbers(values: Any) -> list[float | int | None]:
