@@ -18,7 +18,6 @@ from pyllmc.cli.matrix_options import (
     set_option,
     sinks_offered,
 )
-from pyllmc.data.progress import clock
 from pyllmc.errors import UsageError
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import RUN, make_plan
@@ -31,10 +30,10 @@ from pyllmc.experiments.runner import (
 )
 from pyllmc.experiments.script import shell_script
 from pyllmc.experiments.status import cell_status, find_matrices, summary
-from pyllmc.experiments.text_table import number, text_table
 from pyllmc.programs import train_banded_path
 from pyllmc.sinks.process import Followers
 from pyllmc.sinks.sink import require_installed
+from pyllmc.terminal import clock, number, text_table
 
 
 @click.group(cls=Group)

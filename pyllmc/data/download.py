@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pyllmc.data.progress import Progress, say
 from pyllmc.errors import FormatError, PyllmcError, UsageError, WriteError
 from pyllmc.files import atomic_write, file_sha256
+from pyllmc.terminal import Progress, say
 
 TIMEOUT_S = 30.0
 # Pauses before another attempt; an attempt that brought bytes starts the list again.

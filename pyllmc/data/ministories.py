@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pyllmc.data.encode import Piece, encode
 from pyllmc.data.prepare import SPLITS, Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress
 from pyllmc.data.stories import tell_stories
 from pyllmc.data.tokenizers import load_tokenizer
 from pyllmc.errors import UsageError
+from pyllmc.terminal import Progress
 
 NAME = "ministories"
 FOLDER = Path("data/ministories")

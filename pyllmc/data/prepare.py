@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from pyllmc.data.progress import say
 from pyllmc.data.token_file import Tokens, token_file_writer
 from pyllmc.data.tokenizer_file import write_tokenizer_file
 from pyllmc.errors import UsageError
 from pyllmc.files import atomic_write, file_sha256
+from pyllmc.terminal import say
 
 SPLITS = ("train", "val", "test")
 RECORD_FORMAT = 1

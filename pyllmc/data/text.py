@@ -11,11 +11,11 @@ import numpy as np
 
 from pyllmc.data.encode import MAX_PIECE, Piece, cut_document, cut_position, encode
 from pyllmc.data.prepare import Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress
 from pyllmc.data.spool import TokenSpool
 from pyllmc.data.tokenizers import Tokenizer, load_tokenizer
 from pyllmc.errors import FormatError, UsageError
 from pyllmc.files import file_sha256
+from pyllmc.terminal import Progress
 
 # With fewer documents than this, splits of whole documents would be far from the shares asked for.
 MIN_DOCUMENTS = 20

@@ -15,10 +15,10 @@ from pyllmc.data.download import DownloadError, download, remove_download
 from pyllmc.data.encode import Piece, cut_document, encode
 from pyllmc.data.json_stream import read_objects
 from pyllmc.data.prepare import Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress, say
 from pyllmc.data.spool import TokenSpool
 from pyllmc.data.tokenizers import Tokenizer, load_tokenizer
 from pyllmc.errors import FormatError, UsageError
+from pyllmc.terminal import Progress, say
 
 URL = (
     "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/"
