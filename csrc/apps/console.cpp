@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cinttypes>
 #include <cstdio>
 #include <functional>
@@ -56,53 +57,69 @@ bool any_band(const std::vector<int64_t>& bandwidths) {
   return std::ranges::any_of(bandwidths, [](int64_t bandwidth) { return bandwidth > 0; });
 }
 
-std::string sparsity_mode(const TrainSettings& s) {
-  const bool fc1 = any_band(s.fc1_bandwidth), fc2 = any_band(s.fc2_bandwidth);
-  if (!fc1 && !fc2) return "DENSE (no sparsity)";
-  const std::string layers = fc1 && fc2 ? "FC1 + FC2" : fc1 ? "FC1 only" : "FC2 only";
+// "FC1"
+std::string title_of(const PatternedWeight& weight) {
+  std::string title = weight.name;
+  for (char& c : title) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return title;
+}
+
+bool any_band(const std::vector<PatternedWeight>& weights) {
+  return std::ranges::any_of(weights,
+                             [](const PatternedWeight& w) { return any_band(w.bandwidths); });
+}
+
+std::string sparsity_mode(const TrainSettings& s, const std::vector<PatternedWeight>& weights) {
+  std::vector<std::string> names;
+  for (const PatternedWeight& weight : weights) {
+    if (any_band(weight.bandwidths)) names.push_back(title_of(weight));
+  }
+  if (names.empty()) return "DENSE (no sparsity)";
+  std::string layers = names.front();
+  for (size_t i = 1; i < names.size(); ++i) layers += " + " + names[i];
+  if (names.size() == 1 && weights.size() > 1) layers += " only";
   if (s.pattern == "band") return "BANDED (" + layers + ")";
   return s.pattern + " (" + layers + "), mask seed " + std::to_string(s.mask_seed);
 }
 
-void mask_rows(const std::string& layer, const TrainSettings& s,
-               const std::vector<int64_t>& bandwidths, const Gpt2::Kept& all,
-               const std::vector<Pattern>& patterns) {
-  if (!any_band(bandwidths)) {
+void mask_rows(const TrainSettings& s, const PatternedWeight& weight) {
+  const std::string layer = title_of(weight);
+  if (!any_band(weight.bandwidths)) {
     row(layer, std::string("DENSE (bandwidth=0)"));
     return;
   }
   char density[32];
   std::snprintf(density, sizeof density, ", density=%.1f%%",
-                100 * static_cast<double>(all.kept) / static_cast<double>(all.total));
+                100 * static_cast<double>(weight.kept) / static_cast<double>(weight.total));
   row(layer + (s.pattern == "band" ? " banded mask" : " mask"),
-      "bandwidth=" + join(bandwidths) + density);
-  std::string connections = with_commas(all.kept) + " / " + with_commas(all.total);
-  if (std::ranges::adjacent_find(bandwidths, std::not_equal_to<>()) == bandwidths.end()) {
-    connections += " (per layer: " + with_commas(patterns.front().kept()) + " / " +
-                   with_commas(patterns.front().total()) + ")";
+      "bandwidth=" + join(weight.bandwidths) + density);
+  std::string connections = with_commas(weight.kept) + " / " + with_commas(weight.total);
+  if (std::ranges::adjacent_find(weight.bandwidths, std::not_equal_to<>()) ==
+      weight.bandwidths.end()) {
+    connections += " (per layer: " + with_commas(weight.patterns.front().kept()) + " / " +
+                   with_commas(weight.patterns.front().total()) + ")";
   }
   row(layer + " connections", connections);
 }
 
 // A band that keeps everything is no band, and who asked for one should know.
-void say_when_dense(const std::vector<Pattern>& fc1, const std::vector<Pattern>& fc2) {
-  const auto dense = [](const std::vector<Pattern>& patterns) {
-    return std::ranges::all_of(patterns, &Pattern::is_dense);
+void say_when_dense(const std::vector<PatternedWeight>& weights) {
+  const auto dense = [](const PatternedWeight& weight) {
+    return std::ranges::all_of(weight.patterns, &Pattern::is_dense);
   };
-  const auto say = [&](const char* start, const std::vector<Pattern>& patterns, const char* what) {
+  const auto say = [&](const std::string& start, const PatternedWeight& weight, const char* what) {
     const auto band = std::ranges::find_if(
-        patterns, [](const Pattern& pattern) { return pattern.bandwidth() > 0; });
-    if (band == patterns.end() || !dense(patterns)) return false;
-    std::printf("%s %" PRId64 " keeps %s of %s entries: this %s is dense\n", start,
+        weight.patterns, [](const Pattern& pattern) { return pattern.bandwidth() > 0; });
+    if (band == weight.patterns.end() || !dense(weight)) return false;
+    std::printf("%s %" PRId64 " keeps %s of %s entries: this %s is dense\n", start.c_str(),
                 band->bandwidth(), with_commas(band->kept()).c_str(),
                 with_commas(band->total()).c_str(), what);
     return true;
   };
-  if (dense(fc1) && dense(fc2)) {
-    if (!say("bandwidth", fc1, "run")) say("bandwidth", fc2, "run");
-  } else {
-    say("note: FC1 bandwidth", fc1, "layer");
-    say("note: FC2 bandwidth", fc2, "layer");
+  const bool all = std::ranges::all_of(weights, dense);
+  for (const PatternedWeight& weight : weights) {
+    if (all && say("bandwidth", weight, "run")) return;
+    if (!all) say("note: " + title_of(weight) + " bandwidth", weight, "layer");
   }
 }
 
@@ -151,9 +168,10 @@ void Console::started(const TrainFacts& f) {
   rule();
   row("Parameter", std::string("Value"));
   rule();
-  row("FC1 bandwidth", join(s.fc1_bandwidth));
-  row("FC2 bandwidth", join(s.fc2_bandwidth));
-  row("Sparsity mode", sparsity_mode(s));
+  for (const PatternedWeight& weight : f.weights) {
+    row(title_of(weight) + " bandwidth", join(weight.bandwidths));
+  }
+  row("Sparsity mode", sparsity_mode(s, f.weights));
   if (s.init_scale != "none") row("initial scale", s.init_scale);
   row("model path", s.model);
   row("checkpoint path", or_none(s.checkpoint));
@@ -196,9 +214,8 @@ void Console::started(const TrainFacts& f) {
   if (f.mlp_rank > 0) row("MLP rank", f.mlp_rank);
   row("num_parameters", f.parameters);
   rule();
-  if (any_band(s.fc1_bandwidth) || any_band(s.fc2_bandwidth)) {
-    mask_rows("FC1", s, s.fc1_bandwidth, f.fc1_kept, f.fc1);
-    mask_rows("FC2", s, s.fc2_bandwidth, f.fc2_kept, f.fc2);
+  if (any_band(f.weights)) {
+    for (const PatternedWeight& weight : f.weights) mask_rows(s, weight);
     row("execution", s.execution);
     row("Mask mode", std::string(s.mask_init ? "initial weights + gradients + post-update"
                                              : "gradients + post-update only"));
@@ -211,7 +228,7 @@ void Console::started(const TrainFacts& f) {
   row("memory: all",
       message(bytes_text(total_bytes(f.memory)), " of ", bytes_text(f.memory_available), " free"));
   rule();
-  say_when_dense(f.fc1, f.fc2);
+  say_when_dense(f.weights);
   if (f.resumed) {
     say_resumed(*f.resumed);
     std::fflush(stdout);

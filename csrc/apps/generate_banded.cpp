@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "core/require.h"
 #include "core/threads.h"
-#include "formats/tokenizer.h"
 #include "models/gpt2_checkpoint.h"
+#include "train/find_tokenizer.h"
 #include "train/sampler.h"
 
 namespace {
@@ -54,35 +54,27 @@ pyllmc::Flags flags_for(Choices& c) {
   return flags;
 }
 
-// Tokenizer files of the model's vocabulary size, in a fixed order of folders and names.
-std::string find_tokenizer(const Choices& c, int64_t vocab) {
+// The tokenizer that was named, or one that fits.
+std::string tokenizer_of(const Choices& c, int64_t vocab) {
   namespace fs = std::filesystem;
   if (!c.tokenizer.empty()) return c.tokenizer;
-  std::vector<fs::path> folders = {fs::path(c.checkpoint).parent_path(), "."};
-  if (folders[0].empty()) folders.erase(folders.begin());
-  std::error_code ignored;
+  std::vector<fs::path> folders;
+  if (const fs::path beside = fs::path(c.checkpoint).parent_path(); !beside.empty()) {
+    folders.push_back(beside);
+  }
+  folders.emplace_back(".");
   std::vector<fs::path> prepared;
+  std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("data", ignored)) {
     prepared.push_back(entry.path());
   }
-  std::sort(prepared.begin(), prepared.end());
+  std::ranges::sort(prepared);
   folders.insert(folders.end(), prepared.begin(), prepared.end());
-  for (const fs::path& folder : folders) {
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(folder, ignored)) {
-      const std::string name = entry.path().filename().string();
-      if (name.ends_with("tokenizer.bin")) files.push_back(entry.path());
-    }
-    std::sort(files.begin(), files.end());
-    for (const fs::path& file : files) {
-      try {
-        if (pyllmc::Tokenizer::open(file.string()).vocab_size() == vocab) return file.string();
-      } catch (const pyllmc::FormatError&) {
-        // A damaged file that nobody asked for is none that fits.
-      }
-    }
-  }
-  return "";
+  const std::string found = pyllmc::find_tokenizer("", folders, vocab);
+  if (!found.empty()) return found;
+  throw pyllmc::FormatError(pyllmc::message(
+      "no tokenizer of ", vocab, " tokens was found beside ", c.checkpoint,
+      ", in . or in data/*; name one with --tokenizer FILE ('pyllmc data prepare' writes it)"));
 }
 
 // "43.9% (band of 256)": of all layers; what they are is told by the first unless they differ.
@@ -99,19 +91,7 @@ std::string density_text(const pyllmc::Gpt2::Kept& kept, const pyllmc::Pattern& 
   return percent + what + ")";
 }
 
-int generate(int argc, char** argv) {
-  Choices c;
-  const pyllmc::Flags flags = flags_for(c);
-  switch (flags.parse(argc, argv)) {
-    case pyllmc::Flags::Outcome::help:
-      std::fputs(flags.help().c_str(), stdout);
-      return 0;
-    case pyllmc::Flags::Outcome::version:
-      std::printf("generate_banded %s\n", pyllmc::version());
-      return 0;
-    case pyllmc::Flags::Outcome::run:
-      break;
-  }
+void check(const Choices& c) {
   pyllmc::require_between("--tokens", c.tokens, 1, INT32_MAX);
   pyllmc::require_between("--top-k", c.top_k, 0, INT32_MAX);
   pyllmc::require_between("--seed", c.seed, 0, INT64_MAX);
@@ -124,61 +104,44 @@ int generate(int argc, char** argv) {
     throw pyllmc::FormatError(
         pyllmc::message("there is no checkpoint ", c.checkpoint, "; name one with --checkpoint"));
   }
-  const pyllmc::ModelFile file = pyllmc::ModelFile::open(c.checkpoint);
-  const std::string tokenizer_path = find_tokenizer(c, file.config().vocab_size);
-  if (tokenizer_path.empty()) {
-    throw pyllmc::FormatError(pyllmc::message(
-        "no tokenizer of ", file.config().vocab_size, " tokens was found beside ", c.checkpoint,
-        ", in . or in data/*; name one with --tokenizer FILE ('pyllmc data prepare' writes it)"));
-  }
-  const pyllmc::Tokenizer tokenizer = pyllmc::Tokenizer::open(tokenizer_path);
-  if (tokenizer.vocab_size() != file.config().vocab_size) {
-    throw pyllmc::FormatError(pyllmc::message(
-        tokenizer_path, " holds ", tokenizer.vocab_size(), " tokens, the model's vocabulary has ",
-        file.config().vocab_size, "; give the tokenizer of its training data"));
-  }
-  const pyllmc::Device device = pyllmc::device_of(c.device);
-  const pyllmc::Precision precision = pyllmc::precision_of(c.precision);
-  pyllmc::require_precision(device, precision);
-  const auto model = pyllmc::load_gpt2(file, device);
-  const pyllmc::Stream stream(device);
-  pyllmc::Context context;
-  context.device = device;
-  context.stream = stream.get();
-  context.threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
-  context.precision = precision;
-  if (precision == pyllmc::Precision::bf16) model->parameters().copy_to_bf16(context);
-  const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
+}
+
+void describe(const pyllmc::ModelFile& file, pyllmc::Gpt2& model) {
   std::fprintf(stderr, "model %s: %lld parameters, C = %lld, L = %lld, maxT = %lld, step %lld\n",
-               c.checkpoint.c_str(), static_cast<long long>(model->parameters().numbers()),
+               file.path().c_str(), static_cast<long long>(model.parameters().numbers()),
                static_cast<long long>(file.config().channels),
                static_cast<long long>(file.config().num_layers),
                static_cast<long long>(file.config().max_seq_len),
                static_cast<long long>(file.record().step));
-  if (file.record().has_meta) {
-    const pyllmc::Gpt2Options& o = model->options();
-    std::fprintf(
-        stderr, "density recorded: FC1 %s, FC2 %s\n",
-        density_text(model->fc1_kept(), model->fc1_pattern(), o, o.fc1_bandwidths).c_str(),
-        density_text(model->fc2_kept(), model->fc2_pattern(), o, o.fc2_bandwidths).c_str());
-  } else {
+  if (!file.record().has_meta) {
     std::fprintf(stderr, "density recorded: none (a plain llm.c file)\n");
+    return;
   }
-  std::fprintf(stderr, "tokenizer %s, seed %llu\n", tokenizer_path.c_str(),
-               static_cast<unsigned long long>(seed));
+  const pyllmc::Gpt2Options& o = model.options();
+  std::fprintf(stderr, "density recorded: FC1 %s, FC2 %s\n",
+               density_text(model.fc1_kept(), model.fc1_pattern(), o, o.fc1_bandwidths).c_str(),
+               density_text(model.fc2_kept(), model.fc2_pattern(), o, o.fc2_bandwidths).c_str());
+}
 
-  std::vector<int32_t> prompt = {tokenizer.eot()};
-  for (int32_t token : tokenizer.encode(c.prompt)) prompt.push_back(token);
-  if (static_cast<int64_t>(prompt.size()) > file.config().max_seq_len) {
-    throw pyllmc::UsageError(pyllmc::message(
-        "the prompt is ", prompt.size() - 1, " tokens long, the model has room for ",
-        file.config().max_seq_len - 1, " after its end-of-text token; give a shorter --prompt"));
-  }
+std::vector<int32_t> prompt_ids(const Choices& c, const pyllmc::Tokenizer& tokenizer,
+                                int64_t room) {
+  std::vector<int32_t> ids = {tokenizer.eot()};
+  for (int32_t token : tokenizer.encode(c.prompt)) ids.push_back(token);
+  if (static_cast<int64_t>(ids.size()) <= room) return ids;
+  throw pyllmc::UsageError(
+      pyllmc::message("the prompt is ", ids.size() - 1, " tokens long, the model has room for ",
+                      room - 1, " after its end-of-text token; give a shorter --prompt"));
+}
+
+// The prompt and what is drawn after it, to stdout.
+void write_text(const Choices& c, pyllmc::Gpt2& model, const pyllmc::Context& context,
+                const pyllmc::Tokenizer& tokenizer, uint64_t seed) {
+  const std::vector<int32_t> prompt = prompt_ids(c, tokenizer, model.max_seq_len());
   std::fputs(c.prompt.c_str(), stdout);
   std::fflush(stdout);
   const auto begin = std::chrono::steady_clock::now();
   const int64_t drawn = pyllmc::generate(
-      *model, context.decoding(), prompt, c.tokens,
+      model, context.decoding(), prompt, c.tokens,
       {.temperature = c.temperature, .top_k = c.top_k, .seed = seed}, [&](int32_t token) {
         const std::string text = pyllmc::printable(tokenizer.decode(token));
         std::fwrite(text.data(), 1, text.size(), stdout);
@@ -192,6 +155,42 @@ int generate(int argc, char** argv) {
   std::fprintf(stderr, "%lld tokens in %.2f s, %.0f tokens/s", static_cast<long long>(drawn),
                took.count(), static_cast<double>(drawn) / took.count());
   std::fputs(drawn < c.tokens ? " (the model has room for no more)\n" : "\n", stderr);
+}
+
+int generate(int argc, char** argv) {
+  Choices c;
+  const pyllmc::Flags flags = flags_for(c);
+  switch (flags.parse(argc, argv)) {
+    case pyllmc::Flags::Outcome::help:
+      std::fputs(flags.help().c_str(), stdout);
+      return 0;
+    case pyllmc::Flags::Outcome::version:
+      std::printf("generate_banded %s\n", pyllmc::version());
+      return 0;
+    case pyllmc::Flags::Outcome::run:
+      break;
+  }
+  check(c);
+  const pyllmc::ModelFile file = pyllmc::ModelFile::open(c.checkpoint);
+  const std::string tokenizer_path = tokenizer_of(c, file.config().vocab_size);
+  const pyllmc::Tokenizer tokenizer =
+      pyllmc::open_tokenizer(tokenizer_path, file.config().vocab_size);
+  const pyllmc::Device device = pyllmc::device_of(c.device);
+  const pyllmc::Precision precision = pyllmc::precision_of(c.precision);
+  pyllmc::require_precision(device, precision);
+  const auto model = pyllmc::load_gpt2(file, device);
+  const pyllmc::Stream stream(device);
+  pyllmc::Context context;
+  context.device = device;
+  context.stream = stream.get();
+  context.threads = c.threads ? static_cast<int>(c.threads) : pyllmc::available_threads();
+  context.precision = precision;
+  if (precision == pyllmc::Precision::bf16) model->parameters().copy_to_bf16(context);
+  const auto seed = c.seed ? static_cast<uint64_t>(c.seed) : std::random_device{}();
+  describe(file, *model);
+  std::fprintf(stderr, "tokenizer %s, seed %llu\n", tokenizer_path.c_str(),
+               static_cast<unsigned long long>(seed));
+  write_text(c, *model, context, tokenizer, seed);
   return 0;
 }
 

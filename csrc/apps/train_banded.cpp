@@ -48,9 +48,10 @@ pyllmc::Flags flags_for(Choices& choices) {
       "the\n"
       "run had never stopped, to the last bit; the two newest are kept. What has changed since "
       "then\n"
-      "(data, batch, schedule, machine) is refused with the difference shown, unless named by\n"
-      "--allow-changed NAME,NAME. A second program on the same checkpoint is refused. The first\n"
-      "Ctrl-C finishes the step, saves and stops; a second one stops at once.\n"
+      "is refused with the difference shown, unless named by --allow-changed NAME,NAME: data,\n"
+      "schedule or machine, log, or one setting as a state's manifest.json names it (batch_size,\n"
+      "learning_rate, ...). A second program on the same checkpoint is refused. The first Ctrl-C\n"
+      "finishes the step, saves and stops; a second one stops at once.\n"
       "Exit codes: 0 done, 1 a file could not be written, 2 usage, 3 diverged (a loss or gradient\n"
       "that is not finite; the checkpoint is left as it was), 4 bad or missing file, 5 no GPU "
       "that\n"
@@ -73,10 +74,11 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.group("Files");
   flags.text("e", "model", &s.model, "FILE", "model or checkpoint to start from");
   flags.text("c", "checkpoint", &s.checkpoint, "FILE", "checkpoint to write at the end", "none");
-  flags.integer("k", "checkpoint-every", &s.checkpoint_every, "also every N updates; 0 = no");
+  flags.integer("k", "checkpoint-every", &s.checkpoint_every,
+                "write it every N updates too; 0 = only at the end");
   flags.toggle("resume", &s.resume, "continue from the newest state beside -c; without one, start");
   flags.text("", "allow-changed", &s.allow_changed, "NAMES",
-             "settings that may differ from the state's", "none");
+             "what may have changed: data, schedule, machine, log, ...", "none");
   flags.text("i", "train-data", &s.train_data, "GLOB", "token files to train on");
   flags.text("j", "val-data", &s.val_data, "GLOB", "token files to validate on");
   flags.text("", "test-data", &s.test_data, "GLOB", "token files for one test loss at the end",
@@ -102,7 +104,7 @@ pyllmc::Flags flags_for(Choices& choices) {
   flags.integer("v", "val-every", &s.val_every, "validate every N updates; 0 = first and last");
   flags.integer("m", "val-batches", &s.val_batches, "batches of a validation, always the first");
   flags.integer("", "train-eval-batches", &s.train_eval_batches,
-                "batches of training data to measure then; 0 = none");
+                "batches of training data measured at each validation; 0 = none");
   flags.integer("s", "sample-every", &s.sample_every, "sample every N updates; 0 = at the end");
   flags.integer("g", "sample-length", &s.sample_length, "tokens of a sample; 0 = none");
   flags.group("Seeds and machine");

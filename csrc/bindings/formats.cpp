@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "bindings/bindings.h"
-#include "core/build.h"
 #include "core/error.h"
+#include "core/text.h"
 #include "formats/checkpoint.h"
 #include "formats/tokenizer.h"
 #include "formats/tokens.h"

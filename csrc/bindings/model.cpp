@@ -1,5 +1,6 @@
 // Models to Python: views of parameters, loss and gradients, decoding, initial weights.
 #include <pybind11/stl.h>
+#include <pybind11/stl/filesystem.h>
 
 #include "bindings/arrays.h"
 #include "bindings/bandwidths.h"
@@ -18,12 +19,14 @@ namespace pyllmc {
 
 namespace {
 
+using Path = std::filesystem::path;
+
 // A model with what a call needs: its context, prepared for the last batch shape seen.
 class PyModel {
  public:
-  PyModel(std::unique_ptr<Gpt2> model, bool gradients, int threads, Precision precision,
-          Device device)
-      : model_(std::move(model)), gradients_(gradients), stream_(device) {
+  PyModel(std::unique_ptr<Gpt2> model, const RunRecord& run, bool gradients, int threads,
+          Precision precision, Device device)
+      : model_(std::move(model)), run_(run), gradients_(gradients), stream_(device) {
     context_.device = device;
     context_.stream = stream_.get();
     context_.threads = threads;
@@ -70,6 +73,12 @@ class PyModel {
                      {.temperature = temperature, .top_k = top_k, .seed = seed},
                      [&](int32_t token) { tokens.push_back(token); });
     return tokens;
+  }
+
+  void save(const Path& path, std::optional<int64_t> step) {
+    RunRecord run = run_;
+    if (step) run.step = *step;
+    model_->save(path.string(), run);
   }
 
   Gpt2& model() { return *model_; }
@@ -129,6 +138,7 @@ class PyModel {
   }
 
   std::unique_ptr<Gpt2> model_;
+  RunRecord run_;  // of the file
   bool gradients_;
   Stream stream_;
   Context context_;
@@ -193,7 +203,7 @@ void bind_model(py::module_& m) {
 
   m.def(
       "init_checkpoint",
-      [](const std::string& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
+      [](const Path& path, int64_t channels, int64_t layers, int64_t heads, int64_t context,
          int64_t vocab, const std::string& init, int64_t seed, int64_t hidden, int64_t mlp_rank) {
         require_seed("seed", seed);
         Gpt2 model({.config = config_of(channels, layers, heads, context, vocab),
@@ -202,14 +212,16 @@ void bind_model(py::module_& m) {
                     .init = init_rule(init)});
         model.parameters().allocate(false);
         model.parameters().initialize(static_cast<uint64_t>(seed));
-        model.save(path, {.init_seed = seed});
+        model.save(path.string(), {.init_seed = seed});
       },
       py::arg("path"), py::arg("channels"), py::arg("layers"), py::arg("heads"), py::arg("context"),
       py::arg("vocab"), py::arg("init") = "gpt2", py::arg("seed") = 1337, py::arg("hidden") = 0,
       py::arg("mlp_rank") = 0,
       "Writes a model of initial weights; Vp is V rounded up to a multiple of 128, hidden 0 is "
       "4C,\n"
-      "mlp_rank 0 means full matrices.");
+      "mlp_rank 0 means full matrices. init is 'gpt2' or 'original', seed that of the weights. No "
+      "data\n"
+      "was seen, and the data seed is written as 0. Raises UsageError, WriteError.");
 
   m.def(
       "sample_token",
@@ -217,10 +229,14 @@ void bind_model(py::module_& m) {
         return sample_token({logits.data(), static_cast<size_t>(logits.size())},
                             {.temperature = temperature, .top_k = top_k}, coin);
       },
-      py::arg("logits"), py::arg("temperature"), py::arg("top_k"), py::arg("coin"));
+      py::arg("logits"), py::arg("temperature"), py::arg("top_k"), py::arg("coin"),
+      "The id that a coin in [0, 1) picks from softmax(logits (V) / temperature), over the top_k\n"
+      "likeliest (0 = all): the first whose cumulative probability exceeds it. Temperature 0 "
+      "takes\n"
+      "the likeliest. Raises UsageError without logits, or for an option below 0.");
 
   py::class_<PyModel>(m, "Model", "A GPT-2 with banded or dense MLP weights.")
-      .def(py::init([](const std::string& path, bool gradients, int threads,
+      .def(py::init([](const Path& path, bool gradients, int threads,
                        const std::optional<Bandwidths>& fc1, const std::optional<Bandwidths>& fc2,
                        const std::optional<std::string>& pattern, std::optional<int64_t> mask_seed,
                        const std::string& precision, const std::string& device_name) {
@@ -228,7 +244,7 @@ void bind_model(py::module_& m) {
              const Device device = device_of(device_name);
              const Precision products = precision_of(precision);
              require_precision(device, products);
-             const ModelFile file = ModelFile::open(path);
+             const ModelFile file = ModelFile::open(path.string());
              Gpt2Options options = options_of(file);
              if (fc1) options.fc1_bandwidths = bandwidth_list(*fc1);
              if (fc2) options.fc2_bandwidths = bandwidth_list(*fc2);
@@ -241,34 +257,46 @@ void bind_model(py::module_& m) {
              auto model = as_described ? model_of(file) : std::make_unique<Gpt2>(options);
              model->parameters().allocate(gradients, device);
              read_weights(*model, file);
-             return std::make_unique<PyModel>(std::move(model), gradients, threads, products,
-                                              device);
+             return std::make_unique<PyModel>(std::move(model), run_of(file), gradients, threads,
+                                              products, device);
            }),
            py::arg("path"), py::arg("gradients") = false, py::arg("threads") = 1,
            py::arg("fc1_bandwidth") = py::none(), py::arg("fc2_bandwidth") = py::none(),
            py::arg("pattern") = py::none(), py::arg("mask_seed") = py::none(),
            py::arg("precision") = "fp32", py::arg("device") = "cpu",
-           "Reads a model file; bandwidths (one for all layers or a list) and pattern are the "
-           "file's\n"
-           "unless given.")
-      .def(
-          "save",
-          [](PyModel& self, const std::string& path, int64_t step) {
-            self.model().save(path, {.step = step});
-          },
-          py::arg("path"), py::arg("step") = 0, "Writes the weights to a model file.")
+           "Reads a model file; bandwidths (one for all layers or a list), pattern and mask_seed "
+           "are the\n"
+           "file's unless given. gradients=True makes room for loss_and_gradients(). precision is "
+           "that of\n"
+           "products ('fp32', 'bf16', on a GPU also 'tf32'), device 'cpu', 'cuda' or 'auto'.\n"
+           "Raises FormatError for a file that cannot be used, UsageError, DeviceError.")
+      .def("save", &PyModel::save, py::arg("path"), py::arg("step") = py::none(),
+           "Writes the weights to a model file. Step and seeds are those of the file that was "
+           "opened,\n"
+           "the step unless given. Raises WriteError.")
       .def(
           "scale_initial_weights", [](PyModel& self) { self.model().scale_initial_weights(); },
           "Multiplies each weight with a pattern by 1 / sqrt(density).")
       .def("loss", &PyModel::loss, py::arg("inputs"), py::arg("targets"),
-           "(sum, count) over targets >= 0 of int32 arrays (B, T).")
+           "(sum of losses in nats, count) over targets >= 0; inputs and targets are ids (B, T), "
+           "int32.\n"
+           "Raises UsageError for other shapes and for ids outside the vocabulary.")
       .def("loss_and_gradients", &PyModel::loss_and_gradients, py::arg("inputs"),
            py::arg("targets"), py::arg("scale") = 1.0f,
-           "(sum, count, {name: gradient of scale * sum}).")
+           "loss()'s numbers and the gradients of scale * sum, by parameter name, each in the "
+           "parameter's\n"
+           "logical shape. The model must have been opened with gradients=True.")
       .def("logits", &PyModel::logits, py::arg("tokens"),
-           "(n, V) next-token logits after each of n tokens, by cached decoding.")
+           "Next-token logits (n, V) after each of n tokens, by cached decoding.")
       .def("generate", &PyModel::generate, py::arg("prompt"), py::arg("count"),
-           py::arg("temperature") = 1.0, py::arg("top_k") = 0, py::arg("seed") = 1337)
+           py::arg("temperature") = 1.0, py::arg("top_k") = 0, py::arg("seed") = 1337,
+           "Up to `count` ids drawn after those of `prompt`, which needs one or more; as many as "
+           "the model\n"
+           "has positions for. Temperature 0 takes the likeliest always, top_k 0 draws from all; "
+           "the same\n"
+           "seed draws the same. Raises UsageError for a prompt that does not fit, DivergedError "
+           "when\n"
+           "logits are not finite.")
       .def(
           "parameters",
           [](py::object self) {

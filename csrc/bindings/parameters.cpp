@@ -88,27 +88,35 @@ void bind_parameters(py::module_& m) {
                           "Memory of the core's, for numpy.from_dlpack, cupy.from_dlpack, "
                           "torch.from_dlpack.")
       .def_property_readonly(
-          "shape", [](const SharedArray& self) { return py::tuple(py::cast(self.shape)); })
+          "shape", [](const SharedArray& self) { return py::tuple(py::cast(self.shape)); },
+          "Of the memory: a stored band is one row of numbers.")
       .def_property_readonly(
           "dtype",
-          [](const SharedArray& self) { return self.type == DType::bf16 ? "bfloat16" : "float32"; })
+          [](const SharedArray& self) { return self.type == DType::bf16 ? "bfloat16" : "float32"; },
+          "'float32' or 'bfloat16'.")
       .def(
           "__dlpack__", [](const SharedArray& self, const py::kwargs&) { return to_dlpack(self); },
           "A capsule; the stream is not looked at, as no work is under way between calls.")
-      .def("__dlpack_device__", &dlpack_device);
+      .def("__dlpack_device__", &dlpack_device, "(kind, number): (1, 0) the CPU, (2, 0) the GPU.");
 
   py::class_<PyParameter>(m, "Parameter", "One entry of a model's parameter table.")
-      .def_property_readonly("name", [](const PyParameter& self) { return self.parameter->name; })
-      .def_property_readonly("shape",
-                             [](const PyParameter& self) -> py::tuple {
-                               const Parameter& p = *self.parameter;
-                               if (p.is_matrix) return py::make_tuple(p.rows, p.cols);
-                               return py::make_tuple(p.cols);
-                             })
-      .def_property_readonly("pattern",
-                             [](const PyParameter& self) { return self.parameter->pattern; })
-      .def_property_readonly("device",
-                             [](const PyParameter& self) { return name_of(self.table->device()); })
+      .def_property_readonly(
+          "name", [](const PyParameter& self) { return self.parameter->name; },
+          "'wte', 'wpe', 'h.0.fcw', ...: llm.c's, by layer.")
+      .def_property_readonly(
+          "shape",
+          [](const PyParameter& self) -> py::tuple {
+            const Parameter& p = *self.parameter;
+            if (p.is_matrix) return py::make_tuple(p.rows, p.cols);
+            return py::make_tuple(p.cols);
+          },
+          "The logical one, (rows, cols) or (cols,), however it is stored.")
+      .def_property_readonly(
+          "pattern", [](const PyParameter& self) { return self.parameter->pattern; },
+          "Which entries may be non-zero.")
+      .def_property_readonly(
+          "device", [](const PyParameter& self) { return name_of(self.table->device()); },
+          "'cpu' or 'cuda': where the values are.")
       .def("packed", &packed,
            "The stored values, NumPy's on the CPU and CuPy's on a GPU; shares memory with the "
            "model. What is written to it on a GPU's default stream is waited for.")

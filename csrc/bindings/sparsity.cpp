@@ -32,7 +32,8 @@ int64_t tile_floats(const Pattern& pattern) {
 
 void bind_sparsity(py::module_& m) {
   py::class_<Pattern>(m, "Pattern", "Which entries of a weight may be non-zero.")
-      .def_static("dense", &Pattern::dense, py::arg("rows"), py::arg("cols"))
+      .def_static("dense", &Pattern::dense, py::arg("rows"), py::arg("cols"),
+                  "Keeps every entry of (rows, cols). Raises UsageError for a side below 1.")
       .def_static(
           "band", py::overload_cast<int64_t, int64_t, int64_t>(&Pattern::band), py::arg("rows"),
           py::arg("cols"), py::arg("bandwidth"),
@@ -53,15 +54,17 @@ void bind_sparsity(py::module_& m) {
           "'band-permuted-residual' or 'band-permuted-hidden'. hidden names the axis of the "
           "hidden\n"
           "units: 'rows' for FC1, 'cols' for FC2.")
-      .def_property_readonly("rows", &Pattern::rows)
-      .def_property_readonly("cols", &Pattern::cols)
-      .def_property_readonly("bandwidth", &Pattern::bandwidth)
+      .def_property_readonly("rows", &Pattern::rows, "Outputs of the weight.")
+      .def_property_readonly("cols", &Pattern::cols, "Inputs of the weight.")
+      .def_property_readonly("bandwidth", &Pattern::bandwidth,
+                             "On the hidden axis; 0 = dense. Other kinds keep as much as it.")
       .def_property_readonly("kept", &Pattern::kept, "Number of entries that may be non-zero.")
-      .def_property_readonly("total", &Pattern::total)
-      .def_property_readonly("density", &Pattern::density)
+      .def_property_readonly("total", &Pattern::total, "rows * cols.")
+      .def_property_readonly("density", &Pattern::density, "kept / total.")
       .def_property_readonly("is_dense", &Pattern::is_dense, "Whether every entry is kept.")
-      .def_property_readonly("kind",
-                             [](const Pattern& p) { return std::string(pattern_name(p.kind())); })
+      .def_property_readonly(
+          "kind", [](const Pattern& p) { return std::string(pattern_name(p.kind())); },
+          "The name that make() takes.")
       .def_property_readonly("is_band", &Pattern::is_band,
                              "Whether it is a diagonal band that leaves something out.")
       .def_property_readonly(
@@ -73,8 +76,6 @@ void bind_sparsity(py::module_& m) {
           "tile_floats", &tile_floats,
           "Floats of the tiles that hold a diagonal band, which are also the multiply-adds a row\n"
           "of the products over them; total for other patterns.")
-      .def_property_readonly("is_contiguous", &Pattern::is_contiguous,
-                             "Whether every row keeps one run of columns or none.")
       .def(
           "spans",
           [](const Pattern& p, int64_t row) {
@@ -99,14 +100,18 @@ void bind_sparsity(py::module_& m) {
             const Pattern::Span span = p.inputs_of(range(begin, end, p.rows()));
             return py::make_tuple(span.begin, span.end);
           },
-          py::arg("row_begin"), py::arg("row_end"))
+          py::arg("row_begin"), py::arg("row_end"),
+          "(begin, end) around the columns that rows [row_begin, row_end) keep. Raises UsageError\n"
+          "outside the matrix.")
       .def(
           "outputs_of",
           [](const Pattern& p, int64_t begin, int64_t end) {
             const Pattern::Span span = p.outputs_of(range(begin, end, p.cols()));
             return py::make_tuple(span.begin, span.end);
           },
-          py::arg("col_begin"), py::arg("col_end"))
+          py::arg("col_begin"), py::arg("col_end"),
+          "(begin, end) around the rows that columns [col_begin, col_end) are kept in. Raises\n"
+          "UsageError outside the matrix.")
       .def(
           "mask",
           [](const Pattern& p) {

@@ -1,7 +1,5 @@
 #include "core/build.h"
 
-#include <cstdio>
-
 #ifndef PYLLMC_VERSION
 #define PYLLMC_VERSION "unknown"
 #endif
@@ -21,12 +19,6 @@ const char* instruction_set() {
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3";
 #endif
   return "baseline";
-}
-
-std::string hex_text(uint64_t value) {
-  char text[24];
-  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
-  return text;
 }
 
 }  // namespace pyllmc

@@ -2,7 +2,6 @@
 // that this processor has.
 #pragma once
 
-#include <cstdint>
 #include <string>
 
 namespace pyllmc {
@@ -16,8 +15,5 @@ std::string build_id();
 // Which of the versions of each kernel the loader picks here (core/simd.h): "x86-64-v4",
 // "x86-64-v3" or "baseline".
 const char* instruction_set();
-
-// Sixteen hexadecimal digits.
-std::string hex_text(uint64_t value);
 
 }  // namespace pyllmc

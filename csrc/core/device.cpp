@@ -90,7 +90,7 @@ Opened open_library() {
   if (library->runtime->facts(&facts) != DeviceStatus::ok) {
     report.problem = message("no GPU can be used (", taken_error(*library->runtime),
                              "): run on a machine with an NVIDIA GPU and its driver, or with "
-                             "--device cpu");
+                             "device cpu");
     return opened;
   }
   report.gpu = facts;
@@ -134,7 +134,7 @@ Device device_of(const std::string& name) {
 
 void require_precision(Device device, Precision precision) {
   if (device == Device::cuda || precision != Precision::tf32) return;
-  throw UsageError("precision tf32 is of GPUs only: use fp32 or bf16 on the CPU, or --device cuda");
+  throw UsageError("precision tf32 is of GPUs only: use fp32 or bf16 on the CPU, or device cuda");
 }
 
 const DeviceReport& cuda_report() { return opened_library().report; }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <functional>
 
 #include "core/error.h"
 #include "core/json.h"
@@ -258,6 +259,13 @@ std::string JsonValue::text() const {
   std::string out;
   append_to(out);
   return out;
+}
+
+JsonValue json_numbers(const std::vector<int64_t>& numbers) {
+  if (std::ranges::adjacent_find(numbers, std::not_equal_to<>()) == numbers.end()) {
+    return numbers.front();
+  }
+  return JsonValue::List(numbers.begin(), numbers.end());
 }
 
 }  // namespace pyllmc

@@ -54,4 +54,7 @@ class JsonValue {
   std::variant<std::monostate, bool, int64_t, double, std::string, List, Object> value_;
 };
 
+// One number where all are equal, else a list.
+JsonValue json_numbers(const std::vector<int64_t>& numbers);
+
 }  // namespace pyllmc

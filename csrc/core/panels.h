@@ -39,8 +39,9 @@ struct PanelB {
 
 class PanelEngine {
  public:
-  // The fastest that this processor runs. PYLLMC_ISA=avx512|avx2|plain asks for a lesser one, of
-  // tiles alone: the loader picks versions of PYLLMC_SIMD kernels. UsageError for another word.
+  // The fastest that this processor runs. PYLLMC_ISA=avx512|avx2|plain chooses slower tiles of
+  // matrix products; it does not affect PYLLMC_SIMD kernels, whose version the loader picks.
+  // Throws UsageError for another word.
   static const PanelEngine& get(Precision precision);
 
   // The shape of a tile, and the code for a third, two thirds and all of its rows, rounded up. Sums

@@ -61,6 +61,9 @@ PYLLMC_INLINE f32x16 load_part(const float* p, int64_t n, float fill) {
   std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
   return v;
 }
+PYLLMC_INLINE f32x16 load_lanes(const float* p, int64_t n, float fill) {  // n <= 16
+  return n == kLanes ? load16(p) : load_part(p, n, fill);
+}
 PYLLMC_INLINE void store_part(float* p, f32x16 v, int64_t n) {
   std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(float));
 }
@@ -76,15 +79,22 @@ PYLLMC_INLINE float sum16(f32x16 v) {
   }
   return a[0];
 }
+
+// The shuffles that transpose 4 x 4 entries in every quarter of four registers a, b, c, d: columns
+// 0 and 1, or 2 and 3, of a with b and of c with d, then one column of each of the two results.
+constexpr i32x16 kLowColumns = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
+constexpr i32x16 kHighColumns = {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31};
+constexpr i32x16 kFirstColumn = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
+constexpr i32x16 kSecondColumn = {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31};
+
 // out[i] = the sum of v[i], all four at once: pairs, then quarters in order.
 PYLLMC_INLINE void sum16_of_four(const f32x16 v[4], float out[4]) {
-  constexpr i32x16 low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
-  constexpr i32x16 high = {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31};
-  constexpr i32x16 even = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
-  constexpr i32x16 odd = {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31};
-  const f32x16 a = __builtin_shuffle(v[0], v[1], low) + __builtin_shuffle(v[0], v[1], high);
-  const f32x16 b = __builtin_shuffle(v[2], v[3], low) + __builtin_shuffle(v[2], v[3], high);
-  const f32x16 sums = __builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, odd);
+  const f32x16 a =
+      __builtin_shuffle(v[0], v[1], kLowColumns) + __builtin_shuffle(v[0], v[1], kHighColumns);
+  const f32x16 b =
+      __builtin_shuffle(v[2], v[3], kLowColumns) + __builtin_shuffle(v[2], v[3], kHighColumns);
+  const f32x16 sums =
+      __builtin_shuffle(a, b, kFirstColumn) + __builtin_shuffle(a, b, kSecondColumn);
   typedef float f32x4 __attribute__((vector_size(16)));
   f32x4 quarters[4];
   std::memcpy(quarters, &sums, sizeof quarters);
@@ -147,5 +157,8 @@ PYLLMC_INLINE f32x16 gelu_derivative16(f32x16 x) {
   const f32x16 du = kGeluScale * (1.0f + 3.0f * kGeluCubic * x * x);
   return s + x * s * (1.0f - s) * 2.0f * du;
 }
+
+// out (n) += values.
+void add_row(float* out, const float* values, int64_t n);
 
 }  // namespace pyllmc

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,13 @@ inline std::string join(const std::vector<int64_t>& numbers) {
     equal = equal && number == numbers.front();
   }
   return equal && !numbers.empty() ? std::to_string(numbers.front()) : text;
+}
+
+// Sixteen hexadecimal digits.
+inline std::string hex_text(uint64_t value) {
+  char text[24];
+  std::snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(value));
+  return text;
 }
 
 }  // namespace pyllmc

@@ -17,10 +17,6 @@ namespace {
 #ifdef __x86_64__
 PYLLMC_AVX512 void transpose_16_rows(const float* source, int64_t ld, int64_t cols, float* out,
                                      int64_t out_ld) {
-  constexpr i32x16 low = {0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29};
-  constexpr i32x16 high = {2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31};
-  constexpr i32x16 even = {0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29};
-  constexpr i32x16 odd = {2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31};
   for (int64_t c = 0; c < cols; c += 4, source += 4, out += 4 * out_ld) {
     f32x16 v[4];
     for (int i = 0; i < 4; ++i) {
@@ -30,12 +26,14 @@ PYLLMC_AVX512 void transpose_16_rows(const float* source, int64_t ld, int64_t co
       quarters = _mm512_insertf32x4(quarters, _mm_loadu_ps(row + 8 * ld), 2);
       v[i] = (f32x16)_mm512_insertf32x4(quarters, _mm_loadu_ps(row + 12 * ld), 3);
     }
-    const f32x16 a = __builtin_shuffle(v[0], v[1], low), b = __builtin_shuffle(v[0], v[1], high);
-    const f32x16 d = __builtin_shuffle(v[2], v[3], low), e = __builtin_shuffle(v[2], v[3], high);
-    store16(out, __builtin_shuffle(a, d, even));
-    store16(out + out_ld, __builtin_shuffle(a, d, odd));
-    store16(out + 2 * out_ld, __builtin_shuffle(b, e, even));
-    store16(out + 3 * out_ld, __builtin_shuffle(b, e, odd));
+    const f32x16 a = __builtin_shuffle(v[0], v[1], kLowColumns),
+                 b = __builtin_shuffle(v[0], v[1], kHighColumns);
+    const f32x16 d = __builtin_shuffle(v[2], v[3], kLowColumns),
+                 e = __builtin_shuffle(v[2], v[3], kHighColumns);
+    store16(out, __builtin_shuffle(a, d, kFirstColumn));
+    store16(out + out_ld, __builtin_shuffle(a, d, kSecondColumn));
+    store16(out + 2 * out_ld, __builtin_shuffle(b, e, kFirstColumn));
+    store16(out + 3 * out_ld, __builtin_shuffle(b, e, kSecondColumn));
   }
 }
 #endif

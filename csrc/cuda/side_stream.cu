@@ -66,7 +66,7 @@ void SideStream::join() {
 SideStream::~SideStream() {
   try {
     if (!joined_) join();
-  } catch (const std::exception&) {  // the error under way is told
+  } catch (const std::exception&) {  // the caller sees the error that is already under way
   }
 }
 

@@ -16,8 +16,6 @@ constexpr int32_t kMagic = 20240326;
 constexpr int32_t kFp32Version = 3;
 constexpr int32_t kBf16Version = 5;
 constexpr int32_t kExtensionVersion = 1;
-constexpr int64_t kMaxInt32 = INT32_MAX;
-constexpr int64_t kMaxUint32 = UINT32_MAX;
 constexpr size_t kPiece = 1 << 14;  // elements converted at a time
 
 int64_t element_bytes(Precision precision) {
@@ -146,6 +144,20 @@ std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config, Precis
   return tensors;
 }
 
+const CheckpointTensor& tensor_with(const std::vector<CheckpointTensor>& tensors, int tensor,
+                                    int64_t first, int64_t count) {
+  if (tensor < 0 || tensor >= static_cast<int>(tensors.size())) {
+    throw UsageError(
+        message("tensor ", tensor, " was asked for, the model has 0 to ", tensors.size() - 1));
+  }
+  const CheckpointTensor& t = tensors[static_cast<size_t>(tensor)];
+  if (first < 0 || count < 0 || first > t.count || count > t.count - first) {
+    throw UsageError(message("elements ", first, " to ", first, " + ", count, " of ", t.name,
+                             " were asked for, it has ", t.count));
+  }
+  return t;
+}
+
 CheckpointFile::CheckpointFile(FileReader file, const Gpt2Config& config,
                                const CheckpointMeta& meta, Precision precision)
     : file_(std::move(file)),
@@ -185,15 +197,7 @@ CheckpointFile CheckpointFile::open(const std::string& path) {
 }
 
 void CheckpointFile::read_tensor(int tensor, float* out, int64_t count, int64_t first) const {
-  if (tensor < 0 || tensor >= kCheckpointTensors) {
-    throw UsageError(message("tensor ", tensor, " was asked for, a checkpoint has 0 to ",
-                             kCheckpointTensors - 1));
-  }
-  const CheckpointTensor& t = tensors_[static_cast<size_t>(tensor)];
-  if (first < 0 || count < 0 || first > t.count || count > t.count - first) {
-    throw UsageError(message("elements ", first, " to ", first, " + ", count, " of ", t.name,
-                             " were asked for, it has ", t.count));
-  }
+  const CheckpointTensor& t = tensor_with(tensors_, tensor, first, count);
   const int64_t offset = t.offset + first * element_bytes(precision_);
   if (precision_ == Precision::fp32) {
     file_.read(offset, out, static_cast<size_t>(count) * sizeof(float));

@@ -18,6 +18,10 @@
 
 namespace pyllmc {
 
+// The most that a header's number and a seed may be.
+constexpr int64_t kMaxInt32 = INT32_MAX;
+constexpr int64_t kMaxUint32 = UINT32_MAX;
+
 // maxT, V, L, NH, C, Vp in llm.c's letters.
 struct Gpt2Config {
   int64_t max_seq_len = 0;
@@ -65,6 +69,11 @@ struct CheckpointTensor {
 // [1, 2^31), V > Vp, NH not dividing C, or a file of 2^63 bytes or more.
 std::vector<CheckpointTensor> checkpoint_layout(const Gpt2Config& config,
                                                 Precision precision = Precision::fp32);
+
+// tensors[tensor]. Throws UsageError when there is none, or when it has not all of the `count`
+// elements from `first` on.
+const CheckpointTensor& tensor_with(const std::vector<CheckpointTensor>& tensors, int tensor,
+                                    int64_t first, int64_t count);
 
 // A checkpoint opened for reading: its header is valid and agrees with the file's size, which is
 // known before anything is allocated. Non-finite weights are not looked for.

@@ -29,7 +29,7 @@ FileLock::FileLock(const std::string& path, const std::string& guarded) {
   if (!held) return;
   throw UsageError(message(guarded, " is in use by another program",
                            known ? message(" (process ", whole.l_pid, ")") : std::string(),
-                           "; wait until it has ended, or give another --checkpoint"));
+                           "; wait until it has ended, or write to another file"));
 }
 
 FileLock::~FileLock() {

@@ -296,7 +296,7 @@ NewestState newest_state(const std::string& root) {
   }
   throw FormatError(message("no state under ", root,
                             " can be read, so this run cannot be resumed: ", reasons,
-                            "; start anew without --resume"));
+                            "; start anew instead of resuming"));
 }
 
 void delete_old_states(const std::string& root, int64_t step) {

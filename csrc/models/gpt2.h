@@ -10,6 +10,7 @@
 #include "layers/self_attention.h"
 #include "models/model.h"
 #include "models/model_file.h"
+#include "ops/classifier/classifier.h"
 
 namespace pyllmc {
 
@@ -58,6 +59,8 @@ class Gpt2 : public Model {
   void scale_initial_weights();
 
   ParameterTable& parameters() override { return table_; }
+  std::vector<PatternedWeight> patterned_weights() const override;
+  JsonValue::Object dimensions() const override;
   int64_t vocab_size() const override { return options_.config.vocab_size; }
   int64_t max_seq_len() const override { return options_.config.max_seq_len; }
 
@@ -66,6 +69,8 @@ class Gpt2 : public Model {
   void loss(const Context& context, const Batch& batch, Loss* total) override;
   void loss_and_gradients(const Context& context, const Batch& batch, const float* scale,
                           Loss* total) override;
+  // A dense model of unknown seeds becomes a plain llm.c file; else an unknown seed is written as
+  // 0.
   void save(const std::string& path, const RunRecord& record) override;
   std::unique_ptr<DecodeState> start_decoding(Context& context, int64_t capacity) override;
   void prefill(const Context& context, DecodeState& state, int32_t token) override;

@@ -1,5 +1,7 @@
 #include "models/gpt2_checkpoint.h"
 
+#include <algorithm>
+
 namespace pyllmc {
 namespace {
 
@@ -55,15 +57,26 @@ std::unique_ptr<Gpt2> load_gpt2(const ModelFile& file, Device device) {
   return model;
 }
 
+RunRecord run_of(const ModelFile& file) {
+  const ModelRecord& record = file.record();
+  if (!record.has_meta) return {.step = record.step};
+  return {.step = record.step, .init_seed = record.init_seed, .data_seed = record.data_seed};
+}
+
 void Gpt2::save(const std::string& path, const RunRecord& record) {
+  const auto banded = [](int64_t bandwidth) { return bandwidth != 0; };
+  // A plain llm.c file says that nothing is known, of a dense model nothing but the seeds.
+  const bool known = record.init_seed || record.data_seed ||
+                     std::ranges::any_of(options_.fc1_bandwidths, banded) ||
+                     std::ranges::any_of(options_.fc2_bandwidths, banded);
   const ModelRecord written = {.step = record.step,
                                .fc1_bandwidth = options_.fc1_bandwidths,
                                .fc2_bandwidth = options_.fc2_bandwidths,
                                .pattern = options_.pattern,
                                .mask_seed = static_cast<int64_t>(options_.mask_seed),
-                               .init_seed = record.init_seed,
-                               .data_seed = record.data_seed,
-                               .has_meta = true};
+                               .init_seed = record.init_seed.value_or(0),
+                               .data_seed = record.data_seed.value_or(0),
+                               .has_meta = known};
   const std::vector<CheckpointTensor> tensors = model_layout(shape());
   std::vector<float> values;
   write_model(

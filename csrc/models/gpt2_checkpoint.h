@@ -11,6 +11,10 @@ namespace pyllmc {
 // The model that the file describes: its shape, bandwidths and pattern.
 Gpt2Options options_of(const ModelFile& file);
 
+// What the file says of the run that made it: of a plain llm.c file, whose seeds are unknown, the
+// step alone.
+RunRecord run_of(const ModelFile& file);
+
 // That model, its memory still to be allocated. Throws FormatError when there can be no such
 // pattern.
 std::unique_ptr<Gpt2> model_of(const ModelFile& file);

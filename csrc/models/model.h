@@ -3,13 +3,15 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "core/context.h"
+#include "core/json_value.h"
+#include "core/loss.h"
 #include "layers/parameter.h"
-#include "ops/classifier/classifier.h"
 
 namespace pyllmc {
 
@@ -48,8 +50,15 @@ enum class Mode { evaluate, train };
 // What a checkpoint says of the run that made it.
 struct RunRecord {
   int64_t step = 0;
-  int64_t init_seed = 0;
-  int64_t data_seed = 0;
+  std::optional<int64_t> init_seed{}, data_seed{};  // nothing: unknown
+};
+
+// A weight of every layer that may have a pattern, for logs and tables.
+struct PatternedWeight {
+  std::string name;                 // in keys: "fc1"
+  std::vector<int64_t> bandwidths;  // that were asked for, of each layer; 0 = dense
+  std::vector<Pattern> patterns;    // of each layer
+  int64_t kept = 0, total = 0;      // entries of all layers: that may be non-zero, of full matrices
 };
 
 class Model {
@@ -57,6 +66,9 @@ class Model {
   virtual ~Model() = default;
 
   virtual ParameterTable& parameters() = 0;
+  virtual std::vector<PatternedWeight> patterned_weights() const = 0;
+  // Its dimensions by the names that logs have for them.
+  virtual JsonValue::Object dimensions() const = 0;
   virtual int64_t vocab_size() const = 0;
   virtual int64_t max_seq_len() const = 0;
 

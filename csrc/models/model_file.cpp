@@ -15,8 +15,6 @@ constexpr int32_t kVersion = 1;
 constexpr int64_t kPrefixBytes = 16;
 constexpr int64_t kAlignment = 64;
 constexpr int64_t kMostJsonBytes = 1 << 20;
-constexpr int64_t kMaxInt32 = INT32_MAX;
-constexpr int64_t kMaxUint32 = UINT32_MAX;
 
 struct Prefix {
   int32_t magic, version;
@@ -214,15 +212,7 @@ ModelFile ModelFile::open(const std::string& path) {
 
 void ModelFile::read_tensor(int tensor, float* out, int64_t count, int64_t first) const {
   if (llmc_) return llmc_->read_tensor(tensor, out, count, first);
-  if (tensor < 0 || tensor >= static_cast<int>(tensors_.size())) {
-    throw UsageError(
-        message("tensor ", tensor, " was asked for, the model has 0 to ", tensors_.size() - 1));
-  }
-  const CheckpointTensor& t = tensors_[static_cast<size_t>(tensor)];
-  if (first < 0 || count < 0 || first > t.count || count > t.count - first) {
-    throw UsageError(message("elements ", first, " to ", first, " + ", count, " of ", t.name,
-                             " were asked for, it has ", t.count));
-  }
+  const CheckpointTensor& t = tensor_with(tensors_, tensor, first, count);
   constexpr int64_t kSize = sizeof(float);
   own_->read(tensors_at_ + t.offset + first * kSize, out, static_cast<size_t>(count * kSize));
 }

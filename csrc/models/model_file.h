@@ -30,7 +30,7 @@ struct ModelRecord {
   std::vector<int64_t> fc1_bandwidth, fc2_bandwidth;  // (L), on the hidden axis, 0 = dense
   PatternKind pattern = PatternKind::band;
   int64_t mask_seed = 1337;
-  int64_t init_seed = 0;
+  int64_t init_seed = 0;  // seeds: 0 also where has_meta is set and one is unknown
   int64_t data_seed = 0;
   bool has_meta = false;  // false: a plain llm.c file, everything but the step unknown
 };

@@ -226,9 +226,6 @@ void Pattern::replace(PatternKind kind, SpanTable table) {
   table_ = std::make_shared<const SpanTable>(std::move(table));
   kept_ = 0;
   for (const Span& span : table_->spans) kept_ += span.size();
-  for (size_t row = 0; row < static_cast<size_t>(rows_); ++row) {
-    if (table_->first[row + 1] - table_->first[row] > 1) contiguous_ = false;
-  }
 }
 
 Pattern::Span Pattern::band_span(int64_t row) const {

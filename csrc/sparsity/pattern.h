@@ -92,10 +92,8 @@ class Pattern {
     if (at < cols_) f(Span{at, cols_});
   }
 
-  // Whether every row keeps one run of columns or none.
-  bool is_contiguous() const { return contiguous_; }
-  // The kept columns of a row of a contiguous pattern, else those between its first and last; empty
-  // spans are possible when H is not a multiple of C.
+  // The columns between the first and the last that a row keeps; empty spans are possible when H is
+  // not a multiple of C.
   Span row_span(int64_t row) const;
   // The columns between the first and the last that any row of [begin, end) keeps: what a tile of
   // outputs may see.
@@ -139,7 +137,6 @@ class Pattern {
   int64_t reach_ = 0;      // |j C - i H| <= reach
   bool hidden_is_rows_ = true;
   PatternKind kind_ = PatternKind::band;
-  bool contiguous_ = true;
   int64_t kept_ = 0;
   std::shared_ptr<const SpanTable> table_;  // null for bands
 };

@@ -55,7 +55,7 @@ bool may_differ(std::string_view setting) {
 
 }  // namespace
 
-Changes::Changes(const std::string& allowed) {
+Changes::Changes(const std::string& allowed, std::string setting) : setting_(std::move(setting)) {
   for (size_t begin = 0; begin < allowed.size();) {
     const size_t end = std::min(allowed.find(',', begin), allowed.size());
     const std::string name = allowed.substr(begin, end - begin);
@@ -71,7 +71,7 @@ Changes::Changes(const std::string& allowed) {
       for (const std::string_view other : kMayDiffer) names += std::string(other) + ", ";
       names.resize(names.size() - 2);
       throw UsageError(
-          message("--allow-changed: '", name, "' is nothing that may differ; these are: ", names));
+          message(setting_, name, " names nothing that may differ; these may: ", names));
     }
   }
 }
@@ -101,10 +101,10 @@ void Changes::require_allowed(const std::string& folder) const {
     list += (list.empty() ? "" : ",") + d.setting;
   }
   if (seen.empty()) return;
-  throw UsageError(
-      message(folder, " was saved by another run: ", seen, "; give the same",
-              fixed.empty() ? message(", or accept the difference with --allow-changed ", allowable)
-                            : message(": a run cannot be continued with another ", fixed)));
+  throw UsageError(message(folder, " was saved by another run: ", seen, "; give the same",
+                           fixed.empty()
+                               ? message(", or accept the difference with ", setting_, allowable)
+                               : message(": a run cannot be continued with another ", fixed)));
 }
 
 bool Changes::differs(std::string_view setting) const {

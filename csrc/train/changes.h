@@ -14,7 +14,8 @@ class Changes {
  public:
   // `allowed`: names of settings, or of groups of them, separated by commas: "data", "schedule",
   // "machine" (groups), "batch_size", "log", ... Throws UsageError for a name that is none.
-  explicit Changes(const std::string& allowed);
+  // `setting`: how whoever gave them says it, for messages: "--allow-changed ", "allow_changed=".
+  Changes(const std::string& allowed, std::string setting);
 
   bool allows(std::string_view setting) const;
 
@@ -32,6 +33,7 @@ class Changes {
     std::string setting, before, now;
   };
 
+  std::string setting_;
   std::vector<std::string> allowed_;
   std::vector<Difference> differences_;
 };

@@ -41,7 +41,7 @@ class DataOrder {
   ShuffleGenerator generator_;
   int64_t epoch_ = -1;  // the one that order_ holds
   std::vector<ChunkPlace> order_;
-  std::vector<int64_t> shard_order_, chunk_order_;  // scratch: no epoch but the first takes memory
+  std::vector<int64_t> shard_order_, chunk_order_;  // reused: only the first epoch allocates
 };
 
 }  // namespace pyllmc

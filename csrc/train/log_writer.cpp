@@ -8,8 +8,8 @@
 
 #include "core/build.h"
 #include "core/json.h"
+#include "core/text.h"
 #include "formats/fault.h"
-#include "train/gpt2_record.h"
 #include "train/machine.h"
 
 namespace pyllmc {
@@ -40,14 +40,13 @@ void cut(const std::string& path, int64_t bytes) {
   }
 }
 
-// Weights that a layer keeps: one number where all layers keep as many.
-JsonValue per_layer(const std::vector<Pattern>& patterns, const Gpt2::Kept& all) {
+// Entries that a layer keeps: one number where all layers keep as many.
+JsonValue kept_per_layer(const PatternedWeight& weight) {
   std::vector<int64_t> kept;
-  for (const Pattern& pattern : patterns) kept.push_back(pattern.kept());
+  for (const Pattern& pattern : weight.patterns) kept.push_back(pattern.kept());
   const JsonValue counts = json_numbers(kept);
-  const auto layers = static_cast<int64_t>(kept.size());
   // Of a low-rank weight, the pattern is that of one factor.
-  return counts.is_list() ? counts : JsonValue(all.kept / layers);
+  return counts.is_list() ? counts : JsonValue(weight.kept / std::ssize(weight.patterns));
 }
 
 const char* text_of(EndStatus status) {
@@ -151,21 +150,14 @@ void LogWriter::started(const TrainFacts& f) {
       .add("device", s.device)
       .add("threads", static_cast<int64_t>(s.threads))
       .add("kernels", machine.kernels)
-      .add("gpu", machine.gpu)
-      .add("channels", f.config.channels)
-      .add("layers", f.config.num_layers)
-      .add("heads", f.config.num_heads)
-      .add("hidden", f.hidden)
-      .add("mlp_rank", f.mlp_rank)
-      .add("max_sequence_length", f.config.max_seq_len)
-      .add("vocab_size", f.config.vocab_size)
-      .add("padded_vocab_size", f.config.padded_vocab_size)
-      .add("parameters", f.parameters)
-      .add_value("fc1_kept", per_layer(f.fc1, f.fc1_kept))
-      .add("fc1_total", f.fc1_kept.total / f.config.num_layers)
-      .add_value("fc2_kept", per_layer(f.fc2, f.fc2_kept))
-      .add("fc2_total", f.fc2_kept.total / f.config.num_layers)
-      .add("train_tokens", f.train_tokens)
+      .add("gpu", machine.gpu);
+  for (const auto& [name, value] : f.dimensions) line.add_value(name, value);
+  line.add("parameters", f.parameters);
+  for (const PatternedWeight& weight : f.weights) {
+    line.add_value(weight.name + "_kept", kept_per_layer(weight))
+        .add(weight.name + "_total", weight.total / std::ssize(weight.patterns));
+  }
+  line.add("train_tokens", f.train_tokens)
       .add("val_tokens", f.val_tokens)
       .add("train_fingerprint", hex_text(f.train_fingerprint))
       .add("val_fingerprint", hex_text(f.val_fingerprint))

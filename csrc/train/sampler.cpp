@@ -84,6 +84,10 @@ PYLLMC_SIMD int64_t reached(const float* weights, int64_t n, double target) {
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin,
                      std::vector<float>* scratch) {
   if (logits.empty()) throw UsageError("a token cannot be drawn from no logits: give one or more");
+  if (!(options.temperature >= 0) || options.top_k < 0) {
+    throw UsageError(message("temperature ", options.temperature, " and top_k ", options.top_k,
+                             " are not possible: both must be 0 or more"));
+  }
   if (options.temperature == 0) {
     return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
   }

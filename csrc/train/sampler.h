@@ -18,7 +18,8 @@ struct SamplingOptions {
 
 // The token that a coin in [0, 1) picks from softmax(logits / temperature): the first whose
 // cumulative probability exceeds it, in the order of ids. Ties in top_k go to the lower id. Throws
-// UsageError when there are no logits. Whoever draws many tokens keeps the scratch.
+// UsageError when there are no logits, or an option below 0. Whoever draws many tokens keeps the
+// scratch.
 int32_t sample_token(std::span<const float> logits, const SamplingOptions& options, double coin,
                      std::vector<float>* scratch = nullptr);
 

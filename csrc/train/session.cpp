@@ -6,7 +6,8 @@
 #include "core/require.h"
 #include "core/threads.h"
 #include "formats/atomic_file.h"
-#include "train/gpt2_record.h"
+#include "models/gpt2_record.h"
+#include "train/find_tokenizer.h"
 
 namespace pyllmc {
 namespace {
@@ -90,24 +91,15 @@ std::string lock_file(const std::string& checkpoint) {
   return path.parent_path() / message(".", path.stem().string(), ".lock");
 }
 
-// Beside X_train.bin: X_tokenizer.bin, then gpt2_tokenizer.bin; then the working directory's.
-std::string find_tokenizer(const TrainSettings& settings) {
-  namespace fs = std::filesystem;
+// X_tokenizer.bin beside X_train.bin, then any beside it, then any in the working directory.
+std::string tokenizer_of(const TrainSettings& settings, int64_t vocab) {
   if (!settings.tokenizer.empty()) return settings.tokenizer;
-  const fs::path data(settings.train_data);
+  const std::filesystem::path data(settings.train_data), folder = data.parent_path();
   const std::string name = data.filename().string();
   const size_t at = name.rfind("_train");
-  std::vector<fs::path> candidates;
-  if (at != std::string::npos) {
-    candidates.push_back(data.parent_path() / (name.substr(0, at) + "_tokenizer.bin"));
-  }
-  candidates.push_back(data.parent_path() / "gpt2_tokenizer.bin");
-  candidates.emplace_back("gpt2_tokenizer.bin");
-  for (const fs::path& candidate : candidates) {
-    std::error_code ignored;
-    if (fs::exists(candidate, ignored)) return candidate.string();
-  }
-  return "";
+  const std::filesystem::path own =
+      at == std::string::npos ? "" : folder / (name.substr(0, at) + "_tokenizer.bin");
+  return find_tokenizer(own, {folder, ""}, vocab);
 }
 
 }  // namespace
@@ -119,12 +111,10 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .config = file_.config(),
              .hidden = model_->options().hidden,
              .mlp_rank = model_->options().mlp_rank,
+             .dimensions = model_->dimensions(),
              .start = file_.record(),
              .parameters = model_->parameters().numbers(),
-             .fc1 = {},
-             .fc2 = {},
-             .fc1_kept = model_->fc1_kept(),
-             .fc2_kept = model_->fc2_kept(),
+             .weights = model_->patterned_weights(),
              .train_tokens = 0,
              .val_tokens = 0,
              .train_batches = 0,
@@ -137,15 +127,11 @@ TrainSession::TrainSession(const TrainSettings& settings)
              .state_root = settings.checkpoint.empty() ? "" : state_root(settings.checkpoint),
              .set_aside = "",
              .resumed = {}},
-      changes_(settings.allow_changed) {
+      changes_(settings.allow_changed, "--allow-changed ") {
   TrainSettings& s = facts_.settings;
   const Gpt2Config& config = facts_.config;
   s.fc1_bandwidth = model_->options().fc1_bandwidths;
   s.fc2_bandwidth = model_->options().fc2_bandwidths;
-  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    facts_.fc1.push_back(model_->fc1_pattern(layer));
-    facts_.fc2.push_back(model_->fc2_pattern(layer));
-  }
   if (!s.sequence_length) s.sequence_length = std::min<int64_t>(1024, config.max_seq_len);
   const int64_t B = s.batch_size, T = *s.sequence_length, V = config.vocab_size;
   if (T > config.max_seq_len) {
@@ -193,19 +179,8 @@ TrainSession::TrainSession(const TrainSettings& settings)
     }
   }
 
-  facts_.tokenizer = find_tokenizer(s);
-  if (!facts_.tokenizer.empty()) {
-    tokenizer_.emplace(Tokenizer::open(facts_.tokenizer));
-    if (tokenizer_->vocab_size() != V) {
-      if (!settings.tokenizer.empty()) {
-        throw FormatError(message(facts_.tokenizer, " holds ", tokenizer_->vocab_size(),
-                                  " tokens, the model's vocabulary has ", V,
-                                  "; give the tokenizer of the training data"));
-      }
-      tokenizer_.reset();  // found by chance, made for another model
-      facts_.tokenizer.clear();
-    }
-  }
+  facts_.tokenizer = tokenizer_of(s, V);
+  if (!facts_.tokenizer.empty()) tokenizer_.emplace(open_tokenizer(facts_.tokenizer, V));
   if (s.checkpoint.empty()) return;
   lock_ = FileLock(lock_file(s.checkpoint), s.checkpoint);
   if (s.resume) choose_state(train.shards());
@@ -235,6 +210,7 @@ TrainerOptions TrainSession::trainer_options() const {
           .execution = execution_of(s.execution),
           .precision = precision_of(s.precision),
           .data_seed = static_cast<uint32_t>(s.data_seed),
+          .init_seed = s.init_seed,
           .threads = s.threads,
           .device = device_of(s.device),
           .model = gpt2_record(*model_, s.init_scale)};

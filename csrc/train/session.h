@@ -91,11 +91,11 @@ struct ResumeFacts {
 struct TrainFacts {
   TrainSettings settings;  // with every default resolved
   Gpt2Config config;
-  int64_t hidden, mlp_rank;  // of the MLP
-  ModelRecord start;         // what the model file records of the run that made it
+  int64_t hidden, mlp_rank;      // of the MLP
+  JsonValue::Object dimensions;  // of the model, by the log's names
+  ModelRecord start;             // what the model file records of the run that made it
   int64_t parameters;
-  std::vector<Pattern> fc1, fc2;     // of each layer
-  Gpt2::Kept fc1_kept, fc2_kept;     // of all layers
+  std::vector<PatternedWeight> weights;
   int64_t train_tokens, val_tokens;  // in the files
   int64_t train_batches, val_batches_used;
   uint64_t train_fingerprint, val_fingerprint;

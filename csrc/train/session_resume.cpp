@@ -1,7 +1,7 @@
 // Choosing the state that a session continues from.
 #include <filesystem>
 
-#include "core/build.h"
+#include "core/text.h"
 #include "train/run_progress.h"
 #include "train/session.h"
 

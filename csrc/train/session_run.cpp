@@ -4,9 +4,8 @@
 
 #include "formats/fault.h"
 #include "models/gpt2_checkpoint.h"
-#include "train/gpt2_record.h"
+#include "models/gpt2_record.h"
 #include "train/run_progress.h"
-#include "train/sampler.h"
 #include "train/session.h"
 
 namespace pyllmc {
@@ -40,7 +39,7 @@ class TrainSession::Run {
         if (stop_requested_()) return due ? end(EndStatus::interrupted) : interrupt();
       }
       if (at_last_state_) {
-        trainer_.save(s_.checkpoint, *s_.init_seed);  // which may have been deleted
+        trainer_.save(s_.checkpoint);  // which may have been deleted
       } else {
         save(true);
       }
@@ -117,7 +116,7 @@ class TrainSession::Run {
   // checkpoint belongs to it when the checkpoint was due, and not when a signal asked for it.
   void save(bool was_due) {
     if (s_.checkpoint.empty()) return;
-    trainer_.save(s_.checkpoint, *s_.init_seed);
+    trainer_.save(s_.checkpoint);
     const auto saved = [&](TrainObserver& o) { o.saved(step(), s_.checkpoint); };
     if (was_due) tell(saved);
     sync();
@@ -155,23 +154,23 @@ class TrainSession::Run {
   bool at_last_state_ = false;  // resumed from the state that a run's last step leaves
 };
 
-// Unconditional: from the end-of-text token, which is the vocabulary's last.
+// Unconditional: from the tokenizer's end-of-text token; without a tokenizer from the vocabulary's
+// last id.
 std::string TrainSession::sample_text(Trainer& trainer, int64_t step) const {
   const TrainSettings& s = facts_.settings;
   const int32_t start =
-      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(facts_.config.vocab_size - 1);
+      tokenizer_ ? tokenizer_->eot() : static_cast<int32_t>(trainer.model().vocab_size() - 1);
   std::string text;
   const SamplingOptions options = {.seed = static_cast<uint64_t>(*s.init_seed) +
                                            (static_cast<uint64_t>(step) << 32)};
-  generate(trainer.model(), trainer.context().decoding(), std::span(&start, 1), s.sample_length - 1,
-           options, [&](int32_t token) {
-             if (tokenizer_) {
-               text += tokenizer_->decode(token);
-             } else {
-               if (!text.empty()) text += ' ';
-               text += std::to_string(token);
-             }
-           });
+  trainer.sample(std::span(&start, 1), s.sample_length - 1, options, [&](int32_t token) {
+    if (tokenizer_) {
+      text += tokenizer_->decode(token);
+    } else {
+      if (!text.empty()) text += ' ';
+      text += std::to_string(token);
+    }
+  });
   return text;
 }
 

@@ -64,8 +64,8 @@ void Trainer::check_memory(Model& model, const TrainerOptions& options, int64_t 
     smaller.batch_size /= 2;
     if (total_bytes(memory_needs(model, smaller)) > available) continue;
     throw UsageError(message("this run needs ", bytes_text(needed), " of ", where, " and ",
-                             bytes_text(available), " are free; it would fit with --batch-size ",
-                             smaller.batch_size, " --accumulate ",
+                             bytes_text(available), " are free; it would fit with batch size ",
+                             smaller.batch_size, " and accumulate ",
                              options.accumulate * options.batch_size / smaller.batch_size));
   }
   throw UsageError(message("this run needs ", bytes_text(needed), " of ", where, " and ",
@@ -139,7 +139,8 @@ void Trainer::run_update(StepState* state) {
 StepResult Trainer::step() {
   model_->parameters().refresh(context_);
   if (feed_) stage(state_.step);
-  // The mean is over all targets of the update, of which a token file leaves none out.
+  // The mean is over all targets of the update. A token file has no ignored ones, so their number
+  // is B T accumulate.
   state_ = {.step = state_.step,
             .learning_rate = static_cast<float>(options_.schedule.at(state_.step)),
             .loss_scale = 1.0f / static_cast<float>(tokens_per_step())};
@@ -213,10 +214,16 @@ Loss Trainer::evaluate(DataLoader& data, int64_t max_batches) {
   return *host;
 }
 
-void Trainer::save(const std::string& path, int64_t init_seed) {
+int64_t Trainer::sample(std::span<const int32_t> prompt, int64_t count,
+                        const SamplingOptions& options, const std::function<void(int32_t)>& emit) {
+  model_->parameters().refresh(context_);
+  return generate(*model_, context_.decoding(), prompt, count, options, emit);
+}
+
+void Trainer::save(const std::string& path) {
   require_finite_weights();
   model_->save(path, {.step = state_.step,
-                      .init_seed = init_seed,
+                      .init_seed = options_.init_seed,
                       .data_seed = static_cast<int64_t>(options_.data_seed)});
 }
 

@@ -17,6 +17,7 @@
 #include "train/batch_feed.h"
 #include "train/changes.h"
 #include "train/data_loader.h"
+#include "train/sampler.h"
 
 namespace pyllmc {
 
@@ -41,6 +42,7 @@ struct TrainerOptions {
   Execution execution = Execution::band;
   Precision precision = Precision::fp32;  // of the operands of products; sums and weights are fp32
   uint32_t data_seed = 42;
+  std::optional<int64_t> init_seed{};  // recorded in checkpoints; nothing: unknown
   int threads = 1;
   Device device = Device::cpu;
   JsonValue::Object model{};  // the model in words, for the record in its states
@@ -77,8 +79,12 @@ class Trainer {
   // The same of the training data.
   Loss evaluate_training_data(int64_t max_batches) { return evaluate(data_, max_batches); }
 
+  // Continues a prompt with the weights as they are: generate() of train/sampler.h.
+  int64_t sample(std::span<const int32_t> prompt, int64_t count, const SamplingOptions& options,
+                 const std::function<void(int32_t)>& emit);
+
   // The weights as a model file. Throws DivergedError when one is not finite, WriteError.
-  void save(const std::string& path, int64_t init_seed);
+  void save(const std::string& path);
 
   // Writes a training state under `root` (formats/training_state.h): weights, optimizer slots,
   // step, configuration, loader position, and `run`, which is whatever the caller wants back.

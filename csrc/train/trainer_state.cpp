@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/build.h"
+#include "core/text.h"
 #include "formats/crc32.h"
 #include "train/machine.h"
 #include "train/trainer.h"

@@ -139,10 +139,12 @@ def _weight(
         size = weight.size + inner.size
         filled = int(np.count_nonzero(weight)) + int(np.count_nonzero(inner))
         return MlpWeight(layer, name, 0, size, size, filled, 1.0, ())
+    rows, cols = weight.shape
     try:
         pattern = _core.Pattern.make(
             header["pattern"],
-            *weight.shape,
+            rows,
+            cols,
             "rows" if name == "fc1" else "cols",
             bandwidth,
             header["mask_seed"],

@@ -66,7 +66,7 @@ def test_a_run_that_does_not_fit_in_memory_is_told_what_would(lab: Lab) -> None:
     assert "this run needs " in sentence
     assert " TiB of memory and " in sentence
     batch, accumulate = (int(word) for word in sentence.split() if word.isdigit())
-    assert f"it would fit with --batch-size {batch} --accumulate {accumulate}" in sentence
+    assert f"it would fit with batch size {batch} and accumulate {accumulate}" in sentence
     assert batch * accumulate == pytest.approx(100_000_000, rel=0.1)
     assert lab.log() == ["of an earlier run"]
 

@@ -143,6 +143,7 @@ def test_samples_are_decoded_by_the_tokenizer_beside_the_data(lab: Lab) -> None:
     ("where", "words"),
     [
         ("data/tinystories/gpt2_tokenizer.bin", ""),
+        ("data/tinystories/words_tokenizer.bin", ""),
         ("gpt2_tokenizer.bin", ""),
         ("elsewhere/words.bin", "--tokenizer elsewhere/words.bin"),
     ],
@@ -150,6 +151,22 @@ def test_samples_are_decoded_by_the_tokenizer_beside_the_data(lab: Lab) -> None:
 def test_where_a_tokenizer_is_looked_for(where: str, words: str, lab: Lab) -> None:
     lab.tokenizer(where)
     assert f"| tokenizer             | {where} " in lab.trained("-n", 0, words)
+
+
+def test_the_tokenizer_of_the_training_data_comes_first(lab: Lab) -> None:
+    """Then others beside it, then the working directory's; what cannot be used is passed over."""
+    folder = "data/tinystories"
+    (lab.folder / folder / "0_tokenizer.bin").write_bytes(b"cut short")
+    lab.tokenizer(f"{folder}/1_tokenizer.bin", [b"a", b"b", b"<|endoftext|>"])
+    places = [
+        "./0_tokenizer.bin",
+        f"{folder}/A_tokenizer.bin",
+        f"{folder}/TinyStories_tokenizer.bin",
+    ]
+    for place in places:
+        lab.tokenizer(place)
+        shown = place.removeprefix("./")
+        assert f"| tokenizer             | {shown} " in lab.trained("-n", 0)
 
 
 def test_a_tokenizer_of_another_model_found_by_chance_is_left_alone(lab: Lab) -> None:

@@ -18,7 +18,7 @@ def test_second_program_on_a_checkpoint_is_refused(lab: Lab) -> None:
             assert done.returncode == 2
             assert re.fullmatch(
                 rf"runs/\S*ckpt.bin is in use by another program \(process {first.pid}\); wait "
-                "until it has ended, or give another --checkpoint",
+                "until it has ended, or write to another file",
                 refusal(done),
             )
             assert len(lab.events()) >= log  # the first one's, which goes on with it

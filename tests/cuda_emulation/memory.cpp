@@ -171,12 +171,11 @@ cudaError_t cudaFree(void* at) {
   return cudaSuccess;
 }
 
-cudaError_t cudaMallocHost(void** at, size_t bytes) {
+cudaError_t cudaHostAlloc(void** at, size_t bytes, unsigned) {
   if (bytes > kRegionBytes) return cudaErrorMemoryAllocation;  // more than is ever locked
   *at = std::malloc(bytes ? bytes : 1);
   return *at ? cudaSuccess : cudaErrorMemoryAllocation;
 }
-cudaError_t cudaHostAlloc(void** at, size_t bytes, unsigned) { return cudaMallocHost(at, bytes); }
 cudaError_t cudaFreeHost(void* at) {
   std::free(at);
   return cudaSuccess;
@@ -196,16 +195,6 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
-}
-cudaError_t cudaMemcpy2DAsync(void* to, size_t to_pitch, const void* from, size_t from_pitch,
-                              size_t width, size_t height, cudaMemcpyKind, cudaStream_t stream) {
-  enqueue(stream, [=] {
-    for (size_t row = 0; row < height; ++row) {
-      std::memmove(static_cast<char*>(to) + row * to_pitch,
-                   static_cast<const char*>(from) + row * from_pitch, width);
-    }
-  });
-  return cudaPeekAtLastError();
 }
 cudaError_t cudaMemsetAsync(void* at, int value, size_t bytes, cudaStream_t stream) {
   enqueue(stream, [=] { std::memset(at, value, bytes); });

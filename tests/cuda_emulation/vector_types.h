@@ -3,7 +3,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <type_traits>
 
 struct uint3 {
   unsigned x = 0, y = 0, z = 0;
@@ -28,17 +27,8 @@ struct alignas(16) uint4 {
 struct alignas(8) int2 {
   int32_t x, y;
 };
-struct alignas(16) int4 {
-  int32_t x, y, z, w;
-};
-struct alignas(16) double2 {
-  double x, y;
-};
 
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
-inline int2 make_int2(int32_t x, int32_t y) { return {x, y}; }
-inline int4 make_int4(int32_t x, int32_t y, int32_t z, int32_t w) { return {x, y, z, w}; }
-inline double2 make_double2(double x, double y) { return {x, y}; }

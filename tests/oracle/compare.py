@@ -25,3 +25,12 @@ def error(actual, expected, scale):
 def product_bound(K):
     """Bound on the error of a sum of K products, relative to the sum of their absolute values."""
     return (K + 2) * U
+
+
+def without_key_bias(name, array):
+    """The array of parameter `name`, for qkvb (3C) without the key's part.
+
+    The key bias gets no true gradient, and AdamW makes whole steps of its rounding errors.
+    """
+    C = len(array) // 3
+    return np.delete(array, np.s_[C : 2 * C]) if name.endswith("qkvb") else array

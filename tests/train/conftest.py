@@ -1,11 +1,28 @@
-"""A small model and two token shards for training tests."""
+"""A small model and two token shards for training tests; a run that others are compared with."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+from apps.lab import Lab, make_lab
 from oracle import data_order
 from oracle.inputs import Shape, write_model, write_tokens
+from train.run_lab import WORDS, copy_of, outcome, prepare
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory, programs: Any) -> Lab:
+    """A lab with the data of run_lab's run, which has not begun."""
+    return prepare(make_lab(tmp_path_factory.mktemp("fresh"), programs))
+
+
+@pytest.fixture(scope="module")
+def unbroken(fresh: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What run_lab's run leaves when nothing stops it."""
+    lab = copy_of(fresh, tmp_path_factory.mktemp("unbroken") / "run")
+    lab.trained(*WORDS)
+    return outcome(lab)
 
 
 @pytest.fixture

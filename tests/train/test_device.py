@@ -211,7 +211,7 @@ def test_tokens_beyond_the_vocabulary_are_refused(device, files):
 
 def test_a_run_that_does_not_fit_says_what_would(files):
     with pytest.raises(
-        UsageError, match=r"needs .* of the GPU's memory .* would fit with --batch-size \d+ "
+        UsageError, match=r"needs .* of the GPU's memory .* would fit with batch size \d+ and accum"
     ):
         trainer_of(files, "cuda", batch_size=2**25)
 
@@ -277,7 +277,10 @@ def test_what_is_assigned_reaches_the_bf16_copies(files):
     assert ours.step()["loss"] == pytest.approx(theirs.step()["loss"], rel=2e-3)
 
 
-@pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") != "1", reason="CuPy needs a GPU")
+@pytest.mark.skipif(
+    os.environ.get("PYLLMC_GPU_TESTS") != "1",
+    reason="needs a GPU and CuPy: set PYLLMC_GPU_TESTS=1 where both are",
+)
 def test_cupy_sees_and_changes_the_weights(files):
     cupy = pytest.importorskip("cupy")
     trainer = trainer_of(files, "cuda", "bf16", fc1_bandwidth=40)
@@ -317,7 +320,10 @@ def test_a_step_waits_for_what_others_write(precision, files, cuda_environment):
     assert trainer.step()["loss"] == pytest.approx(np.log(SHAPE.V), rel=1e-6)
 
 
-@pytest.mark.skipif(os.environ.get("PYLLMC_GPU_TESTS") == "1", reason="a GPU's memory has CuPy")
+@pytest.mark.skipif(
+    os.environ.get("PYLLMC_GPU_TESTS") == "1",
+    reason="is for machines without CuPy: unset PYLLMC_GPU_TESTS",
+)
 def test_a_view_without_cupy_says_what_to_do(files):
     with pytest.raises(DeviceError, match="needs CuPy"):
         parameters(trainer_of(files, "cuda"))["wte"].packed()

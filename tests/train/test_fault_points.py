@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from apps.lab import Lab, make_lab
+from apps.lab import Lab
 from train.run_lab import (
     ROOT,
-    WORDS,
     assert_same,
     copy_of,
     finish,
     killed_at,
     outcome,
-    prepare,
     read_state,
     states,
 )  # fmt: skip
@@ -43,18 +41,6 @@ RUN_POINTS = {
     "run_ended": 1,
     "run_end_logged": 1,
 }
-
-
-@pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory, programs: Any) -> Lab:
-    return prepare(make_lab(tmp_path_factory.mktemp("fresh"), programs))
-
-
-@pytest.fixture(scope="module")
-def unbroken(fresh: Lab, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    lab = copy_of(fresh, tmp_path_factory.mktemp("unbroken") / "run")
-    lab.trained(*WORDS)
-    return outcome(lab)
 
 
 def test_every_point_of_the_program_is_on_this_list(fresh: Lab) -> None:

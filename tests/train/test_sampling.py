@@ -5,6 +5,7 @@ import pytest
 from oracle import sampling
 
 from pyllmc._core import sample_token
+from pyllmc.errors import UsageError
 
 
 @pytest.mark.parametrize("top_k", [0, 1, 3, 50, 1000])
@@ -23,3 +24,9 @@ def test_token(temperature, top_k):
 def test_large_logits_do_not_overflow():
     logits = np.array([-3e38, 1e4, 9999, 3e4], dtype=np.float32)
     assert sample_token(logits, 1.0, 0, 0.999) == 3
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(-1.0, 0), (float("nan"), 0), (1.0, -1)])
+def test_options_that_mean_nothing_are_refused(temperature, top_k):
+    with pytest.raises(UsageError, match="both must be 0 or more"):
+        sample_token(np.zeros(4, np.float32), temperature, top_k, 0.5)

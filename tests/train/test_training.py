@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from oracle import adamw, data_order, gpt2
+from oracle.compare import without_key_bias
 
 from pyllmc._core import Trainer
 from pyllmc.errors import DivergedError
@@ -57,12 +58,6 @@ def make_trainer(files, case, threads=1, device="cpu"):
         device=device,
         **case,
     )
-
-
-def without_key_bias(name, array):
-    """The key bias gets no true gradient, and AdamW makes whole steps of its rounding errors."""
-    C = len(array) // 3
-    return np.delete(array, np.s_[C : 2 * C]) if name.endswith("qkvb") else array
 
 
 def differences(name, actual, expected):

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/panels.h"
+#include "core/scratch.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "core/transpose.h"
@@ -24,10 +25,6 @@ PYLLMC_INLINE float* score(float* row, int64_t block, int64_t s) {
 #define PYLLMC_EACH_LANES(N_TOTAL, S, N)                            \
   for (int64_t S = 0, N = std::min(kLanes, N_TOTAL); S < (N_TOTAL); \
        S += kLanes, N = std::min(kLanes, (N_TOTAL) - S))
-
-PYLLMC_INLINE f32x16 load_lanes(const float* at, int64_t n, float fill) {
-  return n == kLanes ? load16(at) : load_part(at, n, fill);
-}
 
 // Turns a row of scores into softmax weights over the first n columns, 0 from there to `end`;
 // returns the log-sum-exp.
@@ -79,30 +76,26 @@ PYLLMC_SIMD float dot(const float* a, const float* b, int64_t n) {
 // Packed operands of one head, and blocks of scores. Products are fp32 in every precision.
 class Head {
  public:
-  // Pieces of a thread's scratch; `floats` counts them.
-  Head(float* at, int64_t T, int64_t hs, bool gradients) : T_(T), hs_(hs) {
-    const auto take = [&](int64_t count) {
-      float* start = at ? at + floats : nullptr;
-      floats += ceil_div(count, kLanes) * kLanes;
-      return start;
-    };
-    const auto take_units = [&](int64_t count) { return reinterpret_cast<Unit*>(take(count)); };
+  // In a thread's scratch; null to ask for floats() only.
+  Head(float* at, int64_t T, int64_t hs, bool gradients) : scratch_(at), T_(T), hs_(hs) {
     const int64_t blocks = ceil_div(T, kBlockUnits);
     rows_block_ = engine_.a_block(kQueries);
     for (auto& half : halves_) {
       if (&half == &halves_[1] && !gradients) break;
-      half.rows = take_units(engine_.a_units(kQueries, hs));
-      half.keys = take_units(engine_.b_units(hs, T, wide_));
-      half.scores = take(engine_.a_units(kQueries, blocks * kBlockUnits));
+      half.rows = scratch_.take<Unit>(engine_.a_units(kQueries, hs));
+      half.keys = scratch_.take<Unit>(engine_.b_units(hs, T, wide_));
+      half.scores = scratch_.take(engine_.a_units(kQueries, blocks * kBlockUnits));
     }
-    values_ = take_units(engine_.b_units(T, hs, wide_));
+    values_ = scratch_.take<Unit>(engine_.b_units(T, hs, wide_));
     if (!gradients) return;
     turned_block_ = ceil_div(hs, wide_.rows) * wide_.rows * kBlockUnits;
     for (auto& half : halves_) {
-      half.turned_rows = take_units(engine_.a_units(hs, kQueries));
-      half.turned = take(blocks * turned_block_);
+      half.turned_rows = scratch_.take<Unit>(engine_.a_units(hs, kQueries));
+      half.turned = scratch_.take(blocks * turned_block_);
     }
   }
+
+  int64_t floats() const { return scratch_.floats(); }
 
   // Which of two products of rows (rows, hs) with keys (T, hs): q with k, and dout with v.
   enum Which { scores, gradients };
@@ -170,8 +163,6 @@ class Head {
     }
   }
 
-  int64_t floats = 0;
-
  private:
   // Rows of whole tiles: what the last one makes of rows that are not there is never read.
   int64_t whole(int64_t rows) const { return ceil_div(rows, wide_.rows) * wide_.rows; }
@@ -182,13 +173,14 @@ class Head {
   };
   const PanelEngine& engine_ = PanelEngine::get(Precision::fp32);
   const PanelEngine::Tile& wide_ = engine_.wide();
+  Scratch scratch_;
   int64_t T_, hs_, rows_block_, turned_block_ = 0;
   Half halves_[2] = {};
   Unit* values_;
 };
 
 int64_t workspace(const Context& context, int64_t, int64_t T, int64_t channels, int64_t heads) {
-  return std::max(context.threads * Head(nullptr, T, channels / heads, true).floats,
+  return std::max(context.threads * Head(nullptr, T, channels / heads, true).floats(),
                   heads * ceil_div(T, kLanes) * kLanes);
 }
 
@@ -197,7 +189,7 @@ template <class Work>
 void each_head(const Context& context, int64_t B, int64_t T, int64_t C, int64_t NH, bool gradients,
                const Work& work) {
   float* scratch = context.scratch("attention", workspace(context, B, T, C, NH));
-  const int64_t floats = Head(nullptr, T, C / NH, true).floats;
+  const int64_t floats = Head(nullptr, T, C / NH, true).floats();
   parallel_for(context.threads, B * NH, [&](int64_t item, int thread) {
     work(Head(scratch + thread * floats, T, C / NH, gradients), item / NH, item % NH);
   });

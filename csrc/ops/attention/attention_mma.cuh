@@ -10,8 +10,8 @@
 namespace pyllmc::cuda::tensor {
 
 constexpr int kThreads = 128;
-constexpr int kRows = 64;  // of a block
-constexpr int kBand = 16;  // of a warp
+constexpr int kRows = 64;      // of a block
+constexpr int kWarpRows = 16;  // of a warp
 constexpr float kLog2e = 1.4426950408889634f, kLn2 = 0.6931471805599453f;
 
 // HS is the head size rounded up to 32, 64 or 128; the columns from hs on are zeros. The padding
@@ -101,7 +101,7 @@ __device__ __forceinline__ void put(bf16* to, int64_t pitch, bf16* tile, int row
   __syncwarp();
   constexpr int kChunks = HS / 8;
 #pragma unroll
-  for (int i = lane; i < kBand * kChunks; i += kWarp) {
+  for (int i = lane; i < kWarpRows * kChunks; i += kWarp) {
     const int r = i / kChunks, at = i % kChunks * 8;
     if (first + r < s.T && at < s.hs) {
       store_vector(to + (first + r) * pitch + at,
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(kThreads)
     forward_kernel(const bf16* __restrict__ qkv, bf16* __restrict__ out,
                    float* __restrict__ log_sum_exp, AttentionShape s) {
   constexpr int kTileElements = kRows * kPitch<HS>, N = kRows / 8;
-  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kBand;
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kWarpRows;
   const int h = blockIdx.y, b = blockIdx.z;
   const int block_first = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kRows;
   const HeadRows<const bf16> head(qkv, s, b, h);
@@ -222,7 +222,7 @@ template <int HS, bool kKeys>
 __global__ void __launch_bounds__(kThreads, (kBackwardBlocks<HS, kKeys>))
     backward_kernel(AttentionGradients<bf16> a, AttentionShape s) {
   constexpr int kTile = kInner<HS>, N = kTile / 8;
-  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kBand;
+  const int lane = threadIdx.x % kWarp, row = threadIdx.x / kWarp * kWarpRows;
   const int h = blockIdx.y, b = blockIdx.z;
   const int block_first = static_cast<int>(kKeys ? blockIdx.x : gridDim.x - 1 - blockIdx.x) * kRows;
   const HeadRows<const bf16> head(a.qkv, s, b, h);
@@ -259,7 +259,7 @@ __global__ void __launch_bounds__(kThreads, (kBackwardBlocks<HS, kKeys>))
     constexpr int kChunks = HS / 8;  // lanes of a row
     const bf16* out = head_rows(a.out, s, b, h);
 #pragma unroll
-    for (int i = lane; i < kBand * kChunks; i += kWarp) {
+    for (int i = lane; i < kWarpRows * kChunks; i += kWarp) {
       const int r = row + i / kChunks, c = i % kChunks * 8, query = block_first + r;
       float sum = 0;
       if (query < s.T && c < s.hs) {

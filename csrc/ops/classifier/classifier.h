@@ -3,9 +3,12 @@
 // for, dx and dwte of scale * loss. Negative targets are ignored.
 //
 // The logits of all tokens never exist together: a chunk of tokens meets the whole vocabulary tile
-// by tile in some tens of MB. A tile's exponentials are stored relative to the tile's own maximum;
-// once a row's log-sum-exp is known, one factor per row and tile turns them into probabilities.
-// Sums: over a row's tiles, over chunks and over groups of tiles in order.
+// by tile in some tens of MB. On the CPU the workspace also holds wte as operands of the products,
+// in the context's precision (V C floats in fp32, half of that in bf16), and, with gradients asked
+// for, wte once more for dx and a dwte in fp32: 3 V C floats in fp32, 2 V C in bf16. A tile's
+// exponentials are stored relative to the tile's own maximum; once a row's log-sum-exp is known,
+// one factor per row and tile turns them into probabilities. Sums: over a row's tiles, over chunks
+// and over groups of tiles in order.
 #pragma once
 
 #include "core/context.h"

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "core/panels.h"
+#include "core/scratch.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "core/transpose.h"
@@ -31,7 +32,7 @@ struct Cut {
 
 // The workspace's parts. Logits have the form of a packed A, blocks of 32 columns, so that in fp32
 // they are operands of backward's products as they lie.
-struct Scratch {
+struct Parts {
   Unit *x, *x_transposed;      // the chunk's rows of x packed; the same as columns
   Unit *wte_up, *wte_down;     // every tile's wte^T and wte, packed once for all chunks
   float* dwte;                 // every tile's dwte^T (C, kTileVocab), summed over the chunks
@@ -42,43 +43,34 @@ struct Scratch {
   float* dx_part;                     // (groups, chunk, C)
   float* own;                         // of every thread: packed logits, rows of dwte being turned
   int64_t up_floats, down_floats, logits_block, logits_floats, own_floats;
-  int64_t floats = 0;  // of it all
 
-  Scratch(float* at, const PanelEngine& engine, const Cut& cut, int64_t C, bool gradients,
-          int threads) {
-    const auto take = [&](int64_t count, int64_t size) {
-      float* start = at ? at + floats : nullptr;
-      floats += count * size;
-      return start;
-    };
-    const auto take_units = [&](int64_t count, int64_t size) {
-      return reinterpret_cast<Unit*>(take(count, size));
-    };
-    const auto round = [](int64_t n) { return ceil_div(n, kLanes) * kLanes; };
+  Parts(Scratch& scratch, const PanelEngine& engine, const Cut& cut, int64_t C, bool gradients,
+        int threads) {
     const PanelEngine::Tile& wide = engine.wide();
     logits_block = engine.a_block(cut.chunk);
     logits_floats = kTileVocab / kBlockUnits * logits_block + wide.rows * kBlockUnits;
-    up_floats = round(engine.b_units(C, kTileVocab, wide));
-    x = take_units(1, round(engine.a_units(cut.chunk, C)));
-    wte_up = take_units(cut.tiles, up_floats);
-    tile = take(threads, logits_floats);
-    tile_max = take(cut.tiles, round(cut.chunk));
-    tile_sum = take(cut.tiles, round(cut.chunk));
-    target_logit = take(1, round(cut.chunk));
-    log_sum_exp = take(1, round(cut.chunk));
+    up_floats = Scratch::round(engine.b_units(C, kTileVocab, wide));
+    x = scratch.take<Unit>(engine.a_units(cut.chunk, C));
+    wte_up = scratch.take<Unit>(cut.tiles * up_floats);
+    tile = scratch.take(threads * logits_floats);
+    tile_max = scratch.take(cut.tiles * cut.chunk);
+    tile_sum = scratch.take(cut.tiles * cut.chunk);
+    target_logit = scratch.take(cut.chunk);
+    log_sum_exp = scratch.take(cut.chunk);
     own_floats = 2 * cut.chunk * kLanes;  // of exponentials()
     if (gradients) {
-      own_floats = round(std::max({own_floats, engine.a_units(cut.chunk, kTileVocab),
+      own_floats =
+          Scratch::round(std::max({own_floats, engine.a_units(cut.chunk, kTileVocab),
                                    engine.b_units(cut.chunk, kBlockUnits, wide), kBlockUnits * C}));
     }
-    own = take(threads, own_floats);
+    own = scratch.take(threads * own_floats);
     if (!gradients) return;
-    down_floats = round(engine.b_units(kTileVocab, C, wide));
-    x_transposed = take_units(1, round(engine.a_units(C, cut.chunk)));
-    wte_down = take_units(cut.tiles, down_floats);
-    logits = take(cut.tiles, logits_floats);
-    dwte = take(cut.tiles, C * kTileVocab);
-    dx_part = take(cut.groups, round(cut.chunk * C));
+    down_floats = Scratch::round(engine.b_units(kTileVocab, C, wide));
+    x_transposed = scratch.take<Unit>(engine.a_units(C, cut.chunk));
+    wte_down = scratch.take<Unit>(cut.tiles * down_floats);
+    logits = scratch.take(cut.tiles * logits_floats);
+    dwte = scratch.take(cut.tiles * C * kTileVocab);
+    dx_part = scratch.take(cut.groups * cut.chunk * C);
   }
 };
 
@@ -140,15 +132,12 @@ PYLLMC_SIMD void multiply(const float* tile, int64_t block, int64_t rows, int64_
   }
 }
 
-PYLLMC_SIMD void add(float* out, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
-}
-
 int64_t workspace(const Context& context, int64_t tokens, int64_t channels, int64_t vocab,
                   bool gradients) {
-  return Scratch(nullptr, PanelEngine::get(context.precision), Cut(tokens, vocab), channels,
-                 gradients, context.threads)
-      .floats;
+  Scratch counting(nullptr);
+  Parts(counting, PanelEngine::get(context.precision), Cut(tokens, vocab), channels, gradients,
+        context.threads);
+  return counting.floats();
 }
 
 class Classifier {
@@ -160,9 +149,9 @@ class Classifier {
         C_(args.x.dim(1)),
         gradients_(static_cast<bool>(args.dx)),
         cut_(args.x.dim(0), args.vocab),
-        s_(context.scratch("classifier",
-                           workspace(context, args.x.dim(0), C_, args.vocab, gradients_)),
-           engine_, cut_, C_, gradients_, context.threads) {}
+        scratch_(context.scratch("classifier",
+                                 workspace(context, args.x.dim(0), C_, args.vocab, gradients_))),
+        s_(scratch_, engine_, cut_, C_, gradients_, context.threads) {}
 
   void run() {
     parallel_for(context_.threads, cut_.tiles, [&](int64_t tile, int) { pack_wte(tile); });
@@ -323,7 +312,7 @@ class Classifier {
     for (int64_t v = 0; v < cols; v += kBlockUnits) {
       const int64_t n = std::min(kBlockUnits, cols - v);
       transpose(dwte_block(tile, v), kBlockUnits, C_, n, turned, C_);
-      add(a_.dwte.data() + (tile * kTileVocab + v) * C_, turned, n * C_);
+      add_row(a_.dwte.data() + (tile * kTileVocab + v) * C_, turned, n * C_);
     }
   }
 
@@ -341,7 +330,8 @@ class Classifier {
   int64_t C_;
   bool gradients_;
   Cut cut_;
-  Scratch s_;
+  Scratch scratch_;
+  Parts s_;
   int64_t begin_ = 0, rows_ = 0;  // the chunk
 };
 

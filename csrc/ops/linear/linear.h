@@ -31,7 +31,7 @@ struct LinearForward {
   TensorOf<const uint16_t> b_bf16{};  // (N) or null
   const BandLayout* band = nullptr;   // set: w is that layout's floats
   BandTable band_table{};             // the same layout in a GPU's memory
-  bool by_library = false;            // see below
+  bool by_library = false;            // see above
 };
 
 struct LinearBackward {
@@ -47,7 +47,7 @@ struct LinearBackward {
   KeptBits kept{};                    // `pattern` in a GPU's memory; null when dense or a band
   const BandLayout* band = nullptr;   // set: w and dw are that layout's floats
   BandTable band_table{};             // the same layout in a GPU's memory
-  bool by_library = false;            // see below
+  bool by_library = false;            // see above
 };
 
 struct LinearKernels {

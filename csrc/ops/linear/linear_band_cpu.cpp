@@ -4,7 +4,7 @@
 //   gradient  dT[c, h] += sum over m of r[m, c] u[m, h]                both weights
 #include <algorithm>
 
-#include "ops/linear/linear_tiles.h"
+#include "ops/linear/linear_cpu.h"
 
 namespace pyllmc {
 namespace {
@@ -322,7 +322,7 @@ template <class Product>
 void forward(const Context& context, const LinearForward& a) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const int64_t M = a.x.dim(0), K = a.x.dim(1), most = row_block(engine.units(K));
-  Scratch scratch(context, band_workspace(context, M, *a.band, false));
+  Scratch scratch(context.scratch("linear", band_workspace(context, M, *a.band, false)));
   const Product product(context, *a.band, a.w.data(), scratch);
   Unit* packed = scratch.take<Unit>(rows_units(context, engine, most, K));
   parallel_for(context.threads, ceil_div(M, most), [&](int64_t item, int thread) {
@@ -341,7 +341,7 @@ void backward(const Context& context, const LinearBackward& a) {
   const bool up = band.hidden_is_rows();
   const int64_t M = a.dy.dim(0), N = a.dy.dim(1);
   const RowCut cut(M);
-  Scratch scratch(context, band_workspace(context, M, band, true));
+  Scratch scratch(context.scratch("linear", band_workspace(context, M, band, true)));
   const Product product(context, band, a.w.data(), scratch);
   const Gradient gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, scratch);
   Unit* packed = scratch.take<Unit>(rows_units(context, engine, kBandChunk, N));

@@ -5,7 +5,7 @@
 
 #include "cuda/gemm.h"
 #include "ops/linear/linear_band_cuda.cuh"
-#include "ops/linear/linear_parts.h"
+#include "ops/linear/linear_parts_cuda.h"
 
 namespace pyllmc::cuda {
 namespace {

@@ -1,7 +1,7 @@
 // The band's products in fp32 and TF32, and in bf16 for shapes that the tensor-core kernels do not
 // take: one tile engine of 64 x 64 sums whose operands are functions of their indices.
 #include "ops/linear/linear_band_cuda.cuh"
-#include "ops/linear/linear_parts.h"
+#include "ops/linear/linear_parts_cuda.h"
 
 namespace pyllmc::cuda {
 namespace {

@@ -1,7 +1,8 @@
+#include "ops/linear/linear_cpu.h"
+
 #include <algorithm>
 
 #include "core/bf16.h"
-#include "ops/linear/linear_tiles.h"
 
 namespace pyllmc {
 namespace {
@@ -186,7 +187,7 @@ void forward(const Context& context, const LinearForward& a) {
     return;
   }
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context, workspace(context, M, K, N, false, nullptr, false));
+  Scratch scratch(context.scratch("linear", workspace(context, M, K, N, false, nullptr, false)));
   const PanelEngine::Tile& tile = engine.wide();
   Unit* b = scratch.take<Unit>(engine.b_units(K, N, tile));
   parallel_for(context.threads, ceil_div(N, tile.cols), [&](int64_t panel, int) {
@@ -201,7 +202,7 @@ void forward(const Context& context, const LinearForward& a) {
 void backward_input(const Context& context, const LinearBackward& a) {
   const int64_t K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context, multiply_rows_workspace(context, engine, N, K));
+  Scratch scratch(context.scratch("linear", multiply_rows_workspace(context, engine, N, K)));
   const PanelEngine::Tile& tile = engine.wide();
   Unit* b = scratch.take<Unit>(engine.b_units(N, K, tile));
   parallel_for(context.threads, ceil_div(K, tile.cols), [&](int64_t panel, int) {
@@ -219,7 +220,7 @@ void backward_weight(const Context& context, const LinearBackward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
   const WeightCut cut(engine, M, K, N);
-  Scratch scratch(context, workspace(context, M, K, N, true, nullptr, false));
+  Scratch scratch(context.scratch("linear", workspace(context, M, K, N, true, nullptr, false)));
   Unit* x = scratch.take<Unit>(cut.chunks * cut.x_chunk_units);
   float* own = scratch.take<float>(context.threads * cut.thread_floats(engine, K));
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {

@@ -7,7 +7,7 @@
 #include "cuda/side_stream.h"
 #include "ops/linear/linear_band_cuda.cuh"
 #include "ops/linear/linear_few_rows_cuda.h"
-#include "ops/linear/linear_parts.h"
+#include "ops/linear/linear_parts_cuda.h"
 
 namespace pyllmc::cuda {
 namespace {

@@ -1,5 +1,5 @@
 #include "cuda/kernel_tools.cuh"
-#include "ops/linear/linear_parts.h"
+#include "ops/linear/linear_parts_cuda.h"
 
 namespace pyllmc::cuda {
 namespace {

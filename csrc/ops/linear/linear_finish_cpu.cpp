@@ -1,4 +1,4 @@
-#include "ops/linear/linear_tiles.h"
+#include "ops/linear/linear_cpu.h"
 
 namespace pyllmc {
 namespace {
@@ -10,9 +10,6 @@ bool streams(const Tensor& out) {
          reinterpret_cast<uintptr_t>(out.data()) % 64 == 0;
 }
 
-PYLLMC_INLINE f32x16 lanes(const float* at, int64_t n) {
-  return n == kLanes ? load16(at) : load_part(at, n, 0);
-}
 PYLLMC_INLINE void put(float* at, f32x16 value, int64_t n, bool stream) {
   if (n < kLanes) {
     store_part(at, value, n);
@@ -34,15 +31,15 @@ PYLLMC_SIMD void finish(const LinearForward& a, const float* sums, int64_t ld, i
   const bool stream = streams(a.y);
   for (int64_t c = 0; c < cols; c += kLanes) {
     const int64_t n = cols - c < kLanes ? cols - c : kLanes, first = row * N + col + c;
-    const f32x16 b = a.b ? lanes(a.b.data() + col + c, n) : f32x16{};
+    const f32x16 b = a.b ? load_lanes(a.b.data() + col + c, n, 0) : f32x16{};
     float* y = a.y.data() + first;
     if (n == kLanes && stream && !a.residual && !a.gelu) {
       for (int64_t i = 0; i < rows; ++i) stream16(y + i * N, load16(sums + i * ld + c) + b);
       continue;
     }
     for (int64_t i = 0; i < rows; ++i) {
-      f32x16 value = lanes(sums + i * ld + c, n) + b;
-      if (a.residual) value += lanes(a.residual.data() + first + i * N, n);
+      f32x16 value = load_lanes(sums + i * ld + c, n, 0) + b;
+      if (a.residual) value += load_lanes(a.residual.data() + first + i * N, n, 0);
       put(y + i * N, value, n, stream);
       if (a.gelu) put(a.gelu.data() + first + i * N, gelu16(value), n, stream);
     }
@@ -61,15 +58,12 @@ PYLLMC_SIMD void finish(const LinearBackward& a, const float* sums, int64_t ld, 
       continue;
     }
     for (int64_t i = 0; i < rows; ++i) {
-      f32x16 value = lanes(sums + i * ld + c, n);
-      if (a.activation) value *= gelu_derivative16(lanes(a.activation.data() + first + i * K, n));
+      f32x16 value = load_lanes(sums + i * ld + c, n, 0);
+      if (a.activation)
+        value *= gelu_derivative16(load_lanes(a.activation.data() + first + i * K, n, 0));
       put(dx + i * K, value, n, stream);
     }
   }
-}
-
-PYLLMC_SIMD void add_row(float* out, const float* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] += values[i];
 }
 
 }  // namespace pyllmc

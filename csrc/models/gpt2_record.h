@@ -12,7 +12,4 @@ constexpr char kInverseSqrtDensity[] = "inverse-sqrt-density";
 
 JsonValue::Object gpt2_record(const Gpt2& model, const std::string& init_scale);
 
-// One number where all are equal, else a list.
-JsonValue json_numbers(const std::vector<int64_t>& numbers);
-
 }  // namespace pyllmc

@@ -1,8 +1,9 @@
-// What the dense and the banded linear kernels share: cuts, scratch, and the work on a tile of
+// What the dense and the banded linear kernels of the CPU share: cuts, and the work on a tile of
 // results that has just been computed.
 #pragma once
 
 #include "core/panels.h"
+#include "core/scratch.h"
 #include "core/simd.h"
 #include "core/threads.h"
 #include "core/transpose.h"
@@ -20,23 +21,6 @@ inline int64_t row_block(int64_t units) {
   return units <= 512 ? kMostRows : units <= 1024 ? 96 : 48;
 }
 
-// Takes pieces from the context's scratch, each on its own cache lines.
-class Scratch {
- public:
-  Scratch(const Context& context, int64_t floats) : at_(context.scratch("linear", floats)) {}
-  template <class T>
-  T* take(int64_t count) {
-    static_assert(sizeof(T) == sizeof(float));
-    float* start = at_;
-    at_ += round(count);
-    return reinterpret_cast<T*>(start);
-  }
-  static int64_t round(int64_t count) { return ceil_div(count, kLanes) * kLanes; }
-
- private:
-  float* at_;
-};
-
 // y = sums + bias + residual and its GELU, for the rows and columns of y from (row, col) on; sums
 // (rows, cols) have the leading dimension ld and may be y's own memory. A work item that has
 // finished its parts ends with stream_fence().
@@ -45,8 +29,6 @@ void finish(const LinearForward& a, const float* sums, int64_t ld, int64_t row, 
 // dx = sums, times gelu'(activation) where there is one.
 void finish(const LinearBackward& a, const float* sums, int64_t ld, int64_t row, int64_t rows,
             int64_t col, int64_t cols);
-// out (n) += values.
-void add_row(float* out, const float* values, int64_t n);
 
 // The same ops on a weight that stores its band only (args.band is set).
 void band_forward(const Context& context, const LinearForward& args);
