@@ -10,10 +10,11 @@ import contextlib
 import errno
 import hashlib
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pyllmc.errors import FormatError, WriteError
 
@@ -74,6 +75,25 @@ def atomic_write(path: str | Path, data: bytes | str) -> None:
         stream.write(data.encode() if isinstance(data, str) else data)
 
 
+def read_json_object(path: Path, advice: str = "") -> dict[str, Any] | None:
+    """A JSON object from a file, None when there is no such file.
+
+    Raises FormatError for anything else in its place; `advice` ends the sentence.
+    """
+    ending = f"; {advice}" if advice else ""
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FormatError(f"{path} cannot be read: {error.strerror}{ending}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{path} is not JSON: {error}{ending}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path} holds no JSON object{ending}")
+    return content
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes. Raises FormatError when it cannot be read."""
     try:
@@ -95,5 +115,5 @@ def sync_folder(folder: Path) -> None:
 def _write_error(path: Path, error: OSError) -> WriteError:
     reason = error.strerror or str(error)
     return WriteError(
-        f"could not write {path} ({reason}): check the free space and the folder's permissions."
+        f"could not write {path} ({reason}): check the free space and the folder's permissions"
     )

@@ -109,7 +109,7 @@ def find_logs(path: Path) -> list[Path]:
     """
     if not path.is_dir():
         if not path.exists():
-            raise FormatError(f"there is no {path}: give a log file or a folder of logs.")
+            raise FormatError(f"there is no {path}: give a log file or a folder of logs")
         return [path]
     for folder in (path, path / "logs"):
         logs = [file for file in folder.glob("log_*.txt") if file.is_file()]
@@ -120,7 +120,7 @@ def find_logs(path: Path) -> list[Path]:
             logs += [f for f in files if f.suffix == ".jsonl" and f.stem not in texts]
         if logs:
             return sorted(logs)
-    raise FormatError(f"{path} holds no log_*.txt, *.txt, *.log or *.jsonl: give a folder of logs.")
+    raise FormatError(f"{path} holds no log_*.txt, *.txt, *.log or *.jsonl: give a folder of logs")
 
 
 def run_name(path: Path) -> tuple[str, int | None]:

@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 import pyllmc
 from pyllmc import _core, cli, errors
 from pyllmc import programs as program_files
+from pyllmc.cli.group import summary
+from pyllmc.cli.matrix_options import DEFAULT_FOLDER
 
 SURFACE = Path(__file__).parent / "cli_surface.txt"
 
@@ -63,6 +65,47 @@ def test_help_lists_every_command_with_its_line() -> None:
         assert line in " ".join(result.output.split())
     assert "pyllmc report runs/demo" in result.output
     assert "Exit codes: 0 done" in result.output
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_line_of_a_command_begins_its_own_help(name: str) -> None:
+    command = cli.main.get_command(click.Context(cli.main), name)
+    assert command is not None
+    assert summary(command) == cli.COMMANDS[name]
+
+
+@pytest.mark.parametrize(
+    ("group", "names"),
+    [
+        ("matrix", ["run", "status", "logs", "cancel", "script", "list"]),
+        ("data prepare", ["tinystories", "text", "ministories", "random"]),
+        ("export", ["hf", "llmc", "runs"]),
+    ],
+)
+def test_group_lists_its_commands_in_order_and_uncut(group: str, names: list[str]) -> None:
+    listed = invoke(*group.split(), "--help").output.split("Commands:\n")[1].split("\n\n")[0]
+    assert re.findall(r"^  (\w+) ", listed, re.MULTILINE) == names
+    assert "..." not in listed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"matrix {name}" for name in ("run", "status", "logs", "cancel", "script")),
+        "watch",
+        "report",
+        "export runs --to tensorboard --out tb",
+    ],
+)
+def test_default_folder_is_told_and_named_where_it_is_missing(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = " ".join(invoke(*command.split(), "--help").output.split())
+    assert f"FOLDER defaults to {DEFAULT_FOLDER}." in told
+    result = invoke(*command.split())
+    assert result.exit_code == 2
+    assert f"{DEFAULT_FOLDER}, which FOLDER defaults to, holds no matrix.toml" in result.stderr
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in cli.COMMANDS)], ids=" ".join)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +25,24 @@ LAYERS: dict[str, set[str]] = {
     "train": {"core", "formats", "sparsity", "ops", "layers", "optim", "models"},
 }
 CUDA_ENTRY = {"runtime.cu", "tables.h"}  # the CUDA library's own: they name the kernels of all ops
+# Who may import whom in pyllmc/, besides itself; cli may import all, and none imports cli.
+_BASE = {"_core", "errors", "files", "programs", "terminal"}
+PYTHON_LAYERS: dict[str, set[str]] = {
+    "__init__": {"_core"},
+    "errors": set(),
+    "cuda_toolkit": set(),
+    "programs": {"errors"},
+    "files": {"errors"},
+    "terminal": set(),
+    "logs": _BASE,
+    "models": _BASE,
+    "data": _BASE,
+    "report": {"files", "models"},  # it is handed values, never runs or logs
+    "interop": _BASE | {"data", "models"},
+    "experiments": _BASE | {"data", "models", "logs"},
+    "sinks": _BASE | {"experiments", "logs"},
+    "bench": _BASE | {"data", "models", "experiments", "report"},
+}
 MIB = 1 << 20
 
 
@@ -67,6 +87,24 @@ def test_no_path_of_one_machine_is_tracked(tracked: list[Path]) -> None:
     assert found == []
 
 
+def test_source_archive_holds_what_is_tracked_and_nothing_ignored(
+    repo_root: Path, tracked: list[Path], tmp_path: Path
+) -> None:
+    pytest.importorskip("setuptools")
+    (tmp_path / "dist").mkdir()
+    words = ["egg_info", "--egg-base", tmp_path, "sdist", "--dist-dir", tmp_path / "dist"]
+    subprocess.run([sys.executable, "setup.py", "-q", *words], cwd=repo_root, check=True,
+                   capture_output=True)  # fmt: skip
+    (archive,) = (tmp_path / "dist").iterdir()
+    with tarfile.open(archive) as opened:
+        held = {name.partition("/")[2] for name in opened.getnames()} - {""}
+    wanted = {path.relative_to(repo_root).as_posix() for path in tracked} - {".gitignore"}
+    assert wanted - held == set()
+    ignored = subprocess.run(["git", "check-ignore", "--stdin"], cwd=repo_root,
+                             input="\n".join(held), capture_output=True, text=True)  # fmt: skip
+    assert ignored.stdout == ""
+
+
 def test_package_never_uses_pickle(repo_root: Path) -> None:
     modules = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     names = {"read_pickle", "to_pickle", "allow_pickle"}
@@ -83,6 +121,44 @@ def test_package_never_uses_pickle(repo_root: Path) -> None:
             elif isinstance(node, ast.keyword):
                 used = [node.arg]
             found += [f"{path}: {name}" for name in used if name in modules | names]
+    assert found == []
+
+
+def endings(message: ast.expr) -> Iterator[str]:
+    """What a message ends with, as far as the source says it."""
+    if isinstance(message, ast.IfExp):
+        yield from endings(message.body)
+        yield from endings(message.orelse)
+    elif isinstance(message, ast.JoinedStr) and message.values:
+        yield from endings(message.values[-1])
+    elif isinstance(message, ast.BinOp):
+        yield from endings(message.right)
+    elif isinstance(message, ast.Constant) and isinstance(message.value, str):
+        yield message.value
+
+
+def test_error_messages_end_without_a_full_stop(repo_root: Path) -> None:
+    """As the core's do, so that a caller may add to the sentence."""
+    trees = {path: ast.parse(path.read_text()) for path in (repo_root / "pyllmc").rglob("*.py")}
+    classes = {node for tree in trees.values() for node in ast.walk(tree)
+               if isinstance(node, ast.ClassDef)}  # fmt: skip
+    errors = {"PyllmcError"}
+    for _ in classes:
+        errors |= {c.name for c in classes if any(ast.unparse(b) in errors for b in c.bases)}
+    assert {"UsageError", "DownloadError"} <= errors
+    found, seen = [], 0
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name not in errors | {"error"}:  # Section.error makes a UsageError
+                continue
+            for text in (text for argument in node.args for text in endings(argument)):
+                seen += 1
+                if text.endswith(".") and not text.endswith("..."):
+                    found.append(f"{path}:{node.lineno}: {text}")
+    assert seen > 100
     assert found == []
 
 
@@ -107,6 +183,36 @@ def test_core_includes_point_downwards(repo_root: Path) -> None:
         if included[1] not in allowed and not (own == "cuda" and path.name in CUDA_ENTRY):
             found.append(f"{path}:{number}: {line}")
     assert found == []
+
+
+def package_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and name of every part of pyllmc that a module imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("pyllmc."):
+                yield node.lineno, name.split(".")[1]
+
+
+def test_package_imports_point_downwards(repo_root: Path) -> None:
+    package = repo_root / "pyllmc"
+    found, parts = [], set()
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own in ("cli", "__main__"):
+            continue
+        parts.add(own)
+        allowed = PYTHON_LAYERS.get(own, set()) | {own}
+        found += [f"{path}:{line}: imports {name}" for line, name in package_imports(path)
+                  if name not in allowed]  # fmt: skip
+    assert found == []
+    assert parts == PYTHON_LAYERS.keys()
 
 
 def test_no_operation_includes_another(repo_root: Path) -> None:

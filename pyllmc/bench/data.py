@@ -50,7 +50,7 @@ def data_contestants(
         documents = list(_documents(files, separator))
         size = sum(path.stat().st_size for path in files)
         if not documents:
-            raise UsageError("the files hold no text: name others.")
+            raise UsageError("the files hold no text: name others")
         tokens = sum(
             map(len, tokenizer.encoding.encode_ordinary_batch(documents, num_threads=threads))
         )
@@ -94,5 +94,5 @@ def _documents(files: Sequence[Path], separator: str) -> Iterator[str]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise FormatError(f"could not read {path} as UTF-8 text: {error}.") from error
+            raise FormatError(f"could not read {path} as UTF-8 text: {error}") from error
         yield from (part for piece in text.split(separator) if (part := piece.strip()))

@@ -24,12 +24,12 @@ def require_torch(python: str) -> None:
         done = subprocess.run([python, "-c", "import torch"], capture_output=True)
     except OSError as error:
         raise UsageError(
-            f"--peer-python {python} cannot be run ({error.strerror}): name a Python interpreter."
+            f"--peer-python {python} cannot be run ({error.strerror}): name a Python interpreter"
         ) from error
     if done.returncode:
         raise UsageError(
             f"{python} cannot import torch: install PyTorch there, or name an interpreter that has "
-            "it by --peer-python."
+            "it by --peer-python"
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyllmc.bench.machine import Peak, identity
-from pyllmc.data.progress import Progress
+from pyllmc.terminal import Progress
 
 
 @dataclass

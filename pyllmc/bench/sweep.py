@@ -14,9 +14,9 @@ import numpy as np
 from pyllmc.bench.machine import Peak, identity
 from pyllmc.bench.rounds import compete, result
 from pyllmc.bench.step import StepShape, Workbench, workbench
-from pyllmc.data.progress import clock, say
 from pyllmc.errors import UsageError
 from pyllmc.files import atomic_write
+from pyllmc.terminal import clock, say
 
 # What makes a measured part stale: anything else may differ between two sittings of a sweep.
 _SAME = ("settings", "program_sha256", "processor", "processors")
@@ -128,7 +128,7 @@ class Sweep:
         if before.get("settings", settings) != settings:
             raise UsageError(
                 f"{store} holds a sweep with other settings: name another folder by --out, or "
-                "delete the file."
+                "delete the file"
             )
         # Before anything is written: these files may themselves be in the checkout.
         code = identity()

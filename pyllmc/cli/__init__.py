@@ -18,14 +18,14 @@ from pyllmc.errors import PyllmcError
 COMMANDS = {
     "data": "Make token files from TinyStories, other text or built-in stories.",
     "model": "Write a model's initial weights.",
-    "matrix": "Run every run of an experiment, skipping what is finished.",
+    "matrix": "Run, watch and stop the runs of an experiment.",
     "watch": "Watch a running experiment on the terminal.",
     "parse": "Read training logs into one table.",
     "report": "Write an experiment's README.md, charts and report.html from its logs.",
-    "inspect": "Show what a model, checkpoint or token file holds.",
+    "inspect": "Show what a model or checkpoint holds.",
     "export": "Write a model or an experiment's runs in other programs' formats.",
     "import": "Read a model of another program.",
-    "bench": "Measure the speed of pyllmc on this machine.",
+    "bench": "Measure the speed of pyllmc on this machine's processors.",
     "doctor": "Show what is installed, what was found and what is missing.",
 }
 
@@ -40,7 +40,7 @@ From text to a report:
 \b
 Looking closer:
   pyllmc matrix run --dry-run         what would run, and why
-  pyllmc watch runs/demo              what runs now, and for how long
+  pyllmc watch runs/demo              how far each run is
   pyllmc parse runs/demo/logs         the losses as a table
   pyllmc inspect model.bin            shape and densities of a checkpoint
 

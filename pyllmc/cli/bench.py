@@ -8,11 +8,12 @@ from pyllmc.cli.bench_ops import linear, loss
 from pyllmc.cli.bench_step import step
 from pyllmc.cli.bench_sweep import sweep
 from pyllmc.cli.bench_whole import data, generate
+from pyllmc.cli.group import Group
 
 
-@click.group()
+@click.group(cls=Group)
 def bench() -> None:
-    """Measure the speed of pyllmc on this machine.
+    """Measure the speed of pyllmc on this machine's processors.
 
     What is compared runs in turn, several rounds; times are medians, ratios are taken within a
     round. Beside each figure stands its share of what the machine did in the same run at best:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from pyllmc.cli.group import Group
 from pyllmc.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
-EPILOG = """\b
+EPILOG = """\
 Each source writes NAME_train.bin, NAME_val.bin, NAME_test.bin, NAME_tokenizer.bin and the record
 NAME.json. What is there already and was made with the same settings is kept; what was made with
 others is refused unless --force is given.
@@ -34,8 +35,8 @@ def _output(default: str | None) -> Callable[[F], F]:
             "--out-dir",
             type=FILE,
             default=default,
-            show_default=default or "data/NAME",
-            help="Folder that the files are written to.",
+            help="Folder that the files are written to."
+            + ("" if default else "  [default: data/NAME]"),
         )(command)
 
     return add
@@ -48,7 +49,7 @@ def _show(dataset: Dataset) -> None:
         click.echo(f"  {count:,} document{'s' if count != 1 else ''}" if count else "")
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Make token files from TinyStories, other text or built-in stories.
 
@@ -59,7 +60,7 @@ def data() -> None:
     """
 
 
-@data.group(epilog=EPILOG)
+@data.group(cls=Group, epilog=EPILOG)
 def prepare() -> None:
     """Tokenize a source into train, val and test files."""
 
@@ -133,12 +134,12 @@ def text(
     from pyllmc.data.text import prepare_text
 
     if Path(name).name != name:
-        raise UsageError(f"--name {name!r} is not the first part of a file name.")
+        raise UsageError(f"--name {name!r} is not the first part of a file name")
     try:
         train, val, test = (int(share) for share in split.split("/"))
     except ValueError:
         raise UsageError(
-            f"--split {split!r} is not three whole percentages such as 90/5/5."
+            f"--split {split!r} is not three whole percentages such as 90/5/5"
         ) from None
     if separator is not None:
         separator = separator.replace("\\n", "\n").replace("\\t", "\t")
@@ -161,7 +162,7 @@ def text(
 @click.option("--seed", type=click.IntRange(min=0), default=1337, help="Which stories are told.")
 @_output("data/ministories")
 def ministories(stories: int, seed: int, out_dir: Path, force: bool) -> None:
-    """Tell small children's stories, with a vocabulary of 1,024 tokens.
+    """Make up children's stories, with a vocabulary of 1,024 tokens.
 
     Needs no network. The same seed gives the same bytes; no story of val or test is in train.
     """
@@ -175,10 +176,12 @@ def ministories(stories: int, seed: int, out_dir: Path, force: bool) -> None:
 @click.option(
     "--tokens", type=int, default=1_000_000, help="Training tokens; val and test get a tenth each."
 )
-@click.option("--seed", type=click.IntRange(min=0, max=2**63 - 1), default=42)
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**63 - 1), default=42, help="Which tokens are drawn."
+)
 @_output("data/random")
 def random(vocab: int, tokens: int, seed: int, out_dir: Path, force: bool) -> None:
-    """Draw uniformly random tokens: a control on which nothing can be learned."""
+    """Draw random tokens: a control on which nothing can be learned."""
     from pyllmc.data.random_tokens import prepare_random
 
     _show(prepare_random(out_dir, vocab_size=vocab, tokens=tokens, seed=seed, force=force))
@@ -198,9 +201,9 @@ def show(files: tuple[Path, ...], first: int) -> None:
             click.echo(f"{label:<18}{value}")
 
 
-@data.group()
+@data.group(cls=Group)
 def tokenizer() -> None:
-    """GPT-2's vocabulary in tiktoken's cache."""
+    """Check or download GPT-2's vocabulary in tiktoken's cache."""
 
 
 @tokenizer.command()

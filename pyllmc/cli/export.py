@@ -7,17 +7,15 @@ from pathlib import Path
 import click
 
 from pyllmc.cli.export_runs import runs
+from pyllmc.cli.group import Group
 
 # Vocabularies that a model's size gives away.
 _KNOWN = {50257: "gpt2", 1024: "ministories"}
 
 
-@click.group()
+@click.group(cls=Group)
 def export() -> None:
-    """Write a model, or an experiment's runs, in other programs' formats."""
-
-
-export.add_command(runs)
+    """Write a model or an experiment's runs in other programs' formats."""
 
 
 @export.command()
@@ -30,11 +28,11 @@ export.add_command(runs)
     "V = 50257, ministories for V = 1024, else none]",
 )
 def hf(checkpoint: Path, folder: Path, tokenizer: str | None) -> None:
-    """Write a folder that Hugging Face's transformers loads as GPT2LMHeadModel.
+    """Write a model as a folder for Hugging Face's transformers.
 
-    FOLDER, which is made, gets model.safetensors, config.json, generation_config.json and the
-    tokenizer's files. Step, bandwidths and seeds are kept in the weights' metadata: `pyllmc import
-    hf` gives the same checkpoint back.
+    FOLDER, which is made and loads as GPT2LMHeadModel, gets model.safetensors, config.json,
+    generation_config.json and the tokenizer's files. Step, bandwidths and seeds are kept in the
+    weights' metadata: `pyllmc import hf` gives the same checkpoint back.
 
     \b
       pyllmc export hf model.bin model-hf
@@ -72,3 +70,6 @@ def llmc(checkpoint: Path, output: Path, precision: str) -> None:
 
     export_llmc(checkpoint, output, precision)
     click.echo(f"wrote {output} ({output.stat().st_size:,} bytes)", err=True)
+
+
+export.add_command(runs)

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix_options import folder_argument, set_option, sinks_offered
+from pyllmc.cli.matrix_options import (
+    folder_argument,
+    open_matrix,
+    results_option,
+    set_option,
+    sinks_offered,
+)
 from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:
@@ -32,12 +38,7 @@ _REST = 19  # times as long as it worked, so that it takes a twentieth of a proc
     metavar="DIR",
     help="A folder for the tracker's files, new or of an earlier export.",
 )
-@click.option(
-    "--results",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where `matrix run --out` put its results.  [default: FOLDER]",
-)
+@results_option("--results")
 @click.option("--follow", is_flag=True, help="Go on with what is logged until Ctrl-C or SIGTERM.")
 @click.pass_context
 def runs(
@@ -59,23 +60,21 @@ def runs(
       pyllmc export runs runs/demo --to tensorboard --out tb
       pyllmc export runs runs/demo --to mlflow --out mlruns --follow
 
-    The same command again adds only what is new, and --follow does so every two seconds
-    (with very long logs less often);
-    `pyllmc matrix run --sink` starts it beside the runs. A resumed run goes on as the same run of
-    the tracker: in another event file of its folder (TensorBoard), under its id (MLflow), under
-    its name (trackio). wandb cannot go on offline: it gets one folder a piece under one id, which
-    `wandb sync` joins. A run that was begun anew becomes a second run, <cell>_attempt<N>. If this
-    process is killed (SIGKILL), the points of its last seconds may be written twice.
+    The same command again adds only what is new, and --follow does so every two seconds (with very
+    long logs less often); `pyllmc matrix run --sink` starts it beside the runs. A resumed run goes
+    on as the same run of the tracker: in another event file of its folder (TensorBoard), under its
+    id (MLflow), under its name (trackio). wandb cannot go on offline: it gets one folder a piece
+    under one id, which `wandb sync` joins. A run that was begun anew becomes a second run,
+    <cell>_attempt<N>. If this process is killed (SIGKILL), the points of its last seconds may be
+    written twice.
 
     Exit codes: 1 a run could not be written, 2 the tracker is not installed or DIR holds something
     else or is in use, 4 there is no log to export.
     """
-    from pyllmc.experiments.matrix import load_matrix
-    from pyllmc.experiments.overrides import parse_overrides
     from pyllmc.sinks.runs import log_file
     from pyllmc.sinks.sink import look
 
-    matrix = load_matrix(folder, parse_overrides(settings), results)
+    matrix = open_matrix(folder, settings, results)
     if not follow and not any(log_file(matrix, cell) for cell in matrix.cells()):
         raise FormatError(
             f"{matrix.out} holds no log of {folder}'s runs: run `pyllmc matrix run {folder}` "

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from pyllmc.cli.group import Group
 
-@click.group(name="import")
+
+@click.group(name="import", cls=Group)
 def import_() -> None:
     """Read a model of another program."""
 
@@ -23,7 +25,7 @@ def import_() -> None:
     help="File to write.",
 )
 def hf(folder: Path, output: Path) -> None:
-    """Read a Hugging Face GPT-2 as an llm.c checkpoint.
+    """Turn a Hugging Face GPT-2 into an llm.c checkpoint.
 
     FOLDER holds config.json and model.safetensors of a GPT2LMHeadModel, as `pyllmc export hf` or
     transformers' save_pretrained write them (weights as a pickle are not read). Any other model,

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @click.option(
-    "--profile", is_flag=True, help="Show how |W| lies by its distance from the diagonal."
+    "--profile", is_flag=True, help="Also print the share of |W| by distance from the diagonal."
 )
 @click.option(
     "--device",

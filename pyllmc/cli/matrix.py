@@ -8,15 +8,16 @@ from pathlib import Path
 
 import click
 
+from pyllmc.cli.group import Group
 from pyllmc.cli.matrix_control import cancel, logs
 from pyllmc.cli.matrix_options import (
     folder_argument,
-    load_experiment,
+    open_matrix,
     out_option,
+    results_option,
     set_option,
     sinks_offered,
 )
-from pyllmc.data.progress import clock
 from pyllmc.errors import UsageError
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import RUN, make_plan
@@ -29,25 +30,21 @@ from pyllmc.experiments.runner import (
 )
 from pyllmc.experiments.script import shell_script
 from pyllmc.experiments.status import cell_status, find_matrices, summary
-from pyllmc.experiments.text_table import number, text_table
 from pyllmc.programs import train_banded_path
 from pyllmc.sinks.process import Followers
 from pyllmc.sinks.sink import require_installed
+from pyllmc.terminal import clock, number, text_table
 
 
-@click.group()
+@click.group(cls=Group)
 def matrix() -> None:
-    """Run every run of an experiment, skipping what is finished.
+    """Run, watch and stop the runs of an experiment.
 
     An experiment is a folder with a matrix.toml; a cell is one of its runs under one seed.
     """
 
 
-matrix.add_command(logs)
-matrix.add_command(cancel)
-
-
-@matrix.command()
+@click.command()
 @folder_argument
 @click.option(
     "--only",
@@ -83,7 +80,7 @@ matrix.add_command(cancel)
     is_flag=True,
     help="Run anew what has another configuration now, or was begun by another build.",
 )
-@click.option("--fail-fast", is_flag=True, help="Stop them all when one fails.")
+@click.option("--fail-fast", is_flag=True, help="Stop all cells when one fails.")
 @click.option(
     "--engine",
     type=click.Choice(["local", "slurm", "dask"]),
@@ -109,7 +106,7 @@ matrix.add_command(cancel)
     "--sink-out",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Put the trackers' files there, a folder each.  [default: sinks in --out]",
+    help="Put the trackers' files in DIR, a folder each.  [default: sinks in --out]",
 )
 @click.option("--dry-run", is_flag=True, help="Print what would run and why, and run nothing.")
 @click.option(
@@ -142,11 +139,11 @@ def run(
 ) -> None:
     """Run what is not finished yet; a run that fails stops no other.
 
-    Finished cells are skipped. Cells that were stopped, or whose runner was killed, go on from
-    their last checkpoint. Failed ones are skipped unless --retry-failed is given, and a cell whose
-    configuration has changed is refused with the difference. Missing initial weights and built-in
-    data are made first. Ctrl-C lets running cells finish their step and save; a second one ends
-    them. Two runners on one folder share its cells.
+    Finished cells (a cell is a run under one seed) are skipped. Cells that were stopped, or whose
+    runner was killed, go on from their last checkpoint. Failed ones are skipped unless
+    --retry-failed is given, and a cell whose configuration has changed is refused with the
+    difference. Missing initial weights and built-in data are made first. Ctrl-C lets running cells
+    finish their step and save; a second one ends them. Two runners on one folder share its cells.
 
     \b
       pyllmc matrix run runs/demo
@@ -157,12 +154,12 @@ def run(
       pyllmc matrix run --engine dask --scheduler tcp://10.0.0.1:8786
       pyllmc matrix run --sink tensorboard --sink mlflow
 
-    Every machine must see the same folders under the same names. Slurm needs
+    With Slurm and Dask every machine must see the same folders under the same names. Slurm needs
     `pip install 'pyllmc[slurm]'`, Dask `pip install 'pyllmc[cluster]'`.
 
     Each --sink is a process of its own beside the runs that reads their logs every two seconds
     (`pyllmc export runs --follow`; its --help says how a resumed run goes on in each tracker). A
-    tracker that fails is told in a sentence and stops no run.
+    tracker that fails is reported in one sentence and stops no run.
 
     \b
     Exit codes:
@@ -175,7 +172,7 @@ def run(
            run elsewhere): the same command goes on
       130  stopped by Ctrl-C: the same command goes on
     """
-    experiment = load_experiment(folder, settings, out)
+    experiment = open_matrix(folder, settings, out)
     cells = select_cells(experiment, only)
     options = Options(
         program or str(train_banded_path()),
@@ -298,34 +295,34 @@ def _print_plan(experiment: Matrix, cells: list[Cell], options: Options) -> None
         click.echo(sbatch_text(experiment.out, to_run[0], options), nl=False)
 
 
-@matrix.command()
+@click.command()
 @folder_argument
 @set_option
 @out_option
 def script(folder: Path, settings: tuple[str, ...], out: Path | None) -> None:
-    """Print a plain shell script with the same commands, one after the other.
+    """Print the same commands as a plain shell script.
 
-    It remembers nothing and skips nothing. TRAIN, PYLLMC and OUT in its environment name the
-    trainer, this program and the folder for results.
+    It runs one cell after the other, remembers nothing and skips nothing. TRAIN, PYLLMC and OUT in
+    its environment name the trainer, this program and the folder for results.
 
     \b
       pyllmc matrix script runs/demo > run_demo.sh
     """
-    click.echo(shell_script(load_experiment(folder, settings, out)), nl=False)
+    click.echo(shell_script(open_matrix(folder, settings, out)), nl=False)
 
 
-@matrix.command()
+@click.command()
 @folder_argument
 @set_option
-@out_option
+@results_option("--out")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def status(folder: Path, settings: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Show every cell's state, step and losses.
 
     The states are queued, running, preempted (stopped, to go on later), done, failed, diverged,
-    stale (its runner is gone and left no word) and - (never run).
+    stale (its runner is gone and did not say how it ended) and - (never run).
     """
-    experiment = load_experiment(folder, settings, out)
+    experiment = open_matrix(folder, settings, out)
     cells = cell_status(experiment)
     if as_json:
         click.echo(
@@ -351,10 +348,13 @@ def status(folder: Path, settings: tuple[str, ...], out: Path | None, as_json: b
     click.echo(text_table(headers, rows, right=headers[2:6]))
 
 
-@matrix.command("list")
+@click.command("list")
 @click.argument("root", type=click.Path(path_type=Path), default="runs")
 def list_(root: Path) -> None:
-    """List the experiments in the folders of ROOT and how far they are."""
+    """List the experiments in the folders of ROOT and how far they are.
+
+    ROOT defaults to runs.
+    """
     matrices = find_matrices(root)
     if not matrices:
         raise UsageError(
@@ -365,3 +365,7 @@ def list_(root: Path) -> None:
         for one in matrices
     ]
     click.echo(text_table(("folder", "cells", "state", "title"), rows, right=("cells",)))
+
+
+for command in (run, status, logs, cancel, script, list_):
+    matrix.add_command(command)

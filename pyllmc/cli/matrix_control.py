@@ -6,7 +6,13 @@ from pathlib import Path
 
 import click
 
-from pyllmc.cli.matrix_options import DEFAULT_FOLDER, load_experiment, out_option, set_option
+from pyllmc.cli.matrix_options import (
+    DEFAULT_FOLDER,
+    default_folder_told,
+    open_matrix,
+    results_option,
+    set_option,
+)
 from pyllmc.errors import UsageError
 from pyllmc.experiments.follow import output
 from pyllmc.experiments.matrix import FILE_NAME, Cell, Matrix
@@ -34,16 +40,17 @@ def _folder_and_names(words: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
 @click.command()
 @click.argument("words", nargs=-1, metavar="[FOLDER] RUN")
 @set_option
-@out_option
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run ends.")
+@results_option("--out")
+@click.option("-f", "--follow", is_flag=True, help="Go on printing until the run ends.")
+@default_folder_told
 def logs(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, follow: bool) -> None:
-    """Print what the program of a run printed in its newest attempt.
+    """Print what a run's program printed in its newest attempt.
 
     \b
       pyllmc matrix logs runs/demo fc1_bw512 -f
     """
     folder, names = _folder_and_names(words)
-    experiment = load_experiment(folder, settings, out)
+    experiment = open_matrix(folder, settings, out)
     cells = _cells(experiment, names)
     if not names or len(cells) != 1:
         known = ", ".join(cell.name for cell in cells)
@@ -55,10 +62,11 @@ def logs(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, fo
 @click.command()
 @click.argument("words", nargs=-1, metavar="[FOLDER] [RUN]...")
 @set_option
-@out_option
+@results_option("--out")
 @click.option("--now", is_flag=True, help="End them at once instead of after their step.")
+@default_folder_told
 def cancel(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, now: bool) -> None:
-    """Stop running and queued runs, all of an experiment unless some are named.
+    """Stop running and queued runs: all of an experiment, or those named.
 
     A running one finishes its step and saves, on whatever machine it runs, within seconds; one that
     waits does not start. `matrix run` goes on with them.
@@ -68,7 +76,7 @@ def cancel(words: tuple[str, ...], settings: tuple[str, ...], out: Path | None, 
       pyllmc matrix cancel runs/demo fc1_bw512
     """
     folder, names = _folder_and_names(words)
-    experiment = load_experiment(folder, settings, out)
+    experiment = open_matrix(folder, settings, out)
     for cell in _cells(experiment, names):
         cell_dir = experiment.cell_dir(cell.run, cell.seed)
         state = read_state(cell_dir)

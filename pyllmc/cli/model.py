@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 
+from pyllmc.cli.group import Group
 
-@click.group()
+
+@click.group(cls=Group)
 def model() -> None:
     """Write a model's initial weights."""
 

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     "form",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
-    help="table: a row a step and a column a run; csv, json: a row a loss, in full precision.",
+    help="table: one row per step, one column per run; csv, json: one row per loss, in full "
+    "precision.",
 )
 @click.option(
     "--split",
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Write there instead of to stdout.",
+    help="Write to FILE instead of stdout.",
 )
 def parse(
     paths: tuple[Path, ...], form: str, split: str | None, full: bool, output: Path | None
@@ -51,7 +52,7 @@ def parse(
 
     PATH is a log, or a folder of logs (log_*.txt, else *.txt, *.log, *.jsonl; else its logs/).
     Lines of pyllmc, llm.c and modded-nanogpt are understood; of a step logged twice the last
-    counts. How many lines were not understood is told on stderr.
+    counts. stderr says how many lines were not understood.
 
     \b
       pyllmc parse runs/demo/logs
@@ -67,7 +68,7 @@ def parse(
     for path in paths:
         counts = [lines[file.with_suffix("")] for file in find_logs(path)]
         if all(n["lines"] == n["blank"] + n["other"] + n["skipped"] for n in counts):
-            raise FormatError(f"{path} holds no loss: give a training log, or a folder of them.")
+            raise FormatError(f"{path} holds no loss: give a training log, or a folder of them")
     for file, n in table.attrs["counts"].items():
         if n["skipped"]:
             torn = " (a last line cut short among them)" if n["torn"] else ""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pyllmc.cli.matrix_options import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, open_matrix, results_option, set_option
 from pyllmc.errors import FormatError
 
 if TYPE_CHECKING:
@@ -33,26 +33,21 @@ _SHAPE = {
 
 @click.command()
 @folder_argument
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where `matrix run --out` put its results; the report goes there too.  [default: FOLDER]",
-)
+@results_option("--out")
 @click.option(
     "--logs",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     metavar="DIR",
-    help="Take the logs from there.  [default: logs/ of the folder]",
+    help="Read the logs from DIR.  [default: logs/ of the results]",
 )
 @set_option
 def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[str, ...]) -> None:
-    """Write an experiment's README.md with tables and charts from its logs, and report.html.
+    """Write an experiment's README.md, charts and report.html from its logs.
 
-    The latter is one page that works offline, with charts to pick runs in, the weights and every
-    run's record; it needs plotly (pip install 'pyllmc[report]') and is left out without. Missing,
-    unfinished and diverged runs are named, and left out of the comparisons. The same files give
-    the same report, byte for byte.
+    All are written beside the results. report.html is one page that works offline, with charts to
+    pick runs in, the weights and every run's record; it needs plotly (pip install
+    'pyllmc[report]') and is left out without. Missing, unfinished and diverged runs are named, and
+    left out of the comparisons. The same files give the same report, byte for byte.
 
     \b
       pyllmc report
@@ -61,15 +56,12 @@ def report(folder: Path, out: Path | None, logs: Path | None, settings: tuple[st
 
     Prints the path of the report. Exit code 4: no run of the experiment has logged a loss.
     """
-    from pyllmc.experiments.matrix import load_matrix
-    from pyllmc.experiments.overrides import parse_overrides
-
-    matrix = load_matrix(folder, parse_overrides(settings), out)
+    matrix = open_matrix(folder, settings, out)
     experiment = load_experiment(matrix, logs)
     if experiment.losses.empty:
         where = logs or matrix.out / "logs"
         raise FormatError(
-            f"{where} has no losses of {folder}'s runs: run `pyllmc matrix run {folder}` first."
+            f"{where} has no losses of {folder}'s runs: run `pyllmc matrix run {folder}` first"
         )
     from pyllmc.cli.report_html import write_page
     from pyllmc.report.write import write_report
@@ -137,7 +129,7 @@ def _trial(
     matrix: Matrix, run: Run, seed: int | None, log: Path, metrics: Metrics, elsewhere: bool
 ) -> Trial:
     from pyllmc.experiments.plan import outcome
-    from pyllmc.experiments.state import read_json, read_state
+    from pyllmc.experiments.state import read_record, read_state
     from pyllmc.report.inputs import Trial
 
     settings = {key: value for key, value in metrics.settings.items() if key != "type"}
@@ -145,7 +137,7 @@ def _trial(
         # The runner's records are about the logs that it wrote, not about these.
         return Trial(run.name, seed, log.name, settings, metrics.end or "unrecorded")
     cell = matrix.cell_dir(run, seed)
-    record = read_json(cell / "config.json") or {}
+    record = read_record(cell / "config.json") or {}
     asked = (record.get("configuration") or {}).get("settings") or {}
     state = read_state(cell)
     return Trial(
@@ -233,7 +225,7 @@ def _published(path: Path) -> tuple[Published, ...]:
         reader = csv.DictReader(lines)
         if not {"step", "run", "value"} <= set(reader.fieldnames or ()):
             raise FormatError(f"{path} begins with {reader.fieldnames}, expected the columns step, "
-                              "run, value and note.")  # fmt: skip
+                              "run, value and note")  # fmt: skip
         found = []
         for row in reader:
             try:
@@ -245,7 +237,7 @@ def _published(path: Path) -> tuple[Published, ...]:
             except (TypeError, ValueError):
                 raise FormatError(
                     f"{path}, line {reader.line_num}, is {list(row.values())}, expected a whole "
-                    "step, a run, a number and a note."
+                    "step, a run, a number and a note"
                 ) from None
     return tuple(found)
 
@@ -253,7 +245,7 @@ def _published(path: Path) -> tuple[Published, ...]:
 def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
     """What made the numbers, without a time or a place."""
     from pyllmc import __version__
-    from pyllmc.experiments.state import read_json
+    from pyllmc.experiments.state import read_record
 
     facts: dict[str, list[str]] = {"Report by pyllmc": [__version__]}
 
@@ -265,7 +257,7 @@ def _provenance(matrix: Matrix, metrics: list[Metrics]) -> dict[str, str]:
         add("trained by version", run.settings.get("version"))
         kernels = [run.settings[key] for key in ("kernels", "gpu") if run.settings.get(key)]
         add("matrix products by", " ".join(map(str, kernels)) or None)
-        record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
+        record = read_record(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
         git = record.get("git") or {}
         changed = " with changes" if git.get("dirty") else ""
         add("code at commit", git.get("commit") and git["commit"][:12] + changed)

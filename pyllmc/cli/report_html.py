@@ -40,7 +40,7 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
     Records and weights stay away with `logs`: they are about other logs. A checkpoint that cannot
     be read is named with the reason. Raises FormatError for a spoiled record.
     """
-    from pyllmc.experiments.state import read_json
+    from pyllmc.experiments.state import read_record
     from pyllmc.report.html.inputs import Cell, Evidence
 
     speeds = _speeds(experiment)
@@ -55,8 +55,8 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
                 *key,
                 speeds.get(key),
                 memory.get(key),
-                (read_json(folder / "config.json") if here else None) or {},
-                state := (read_json(folder / "state.json") if here else None) or {},
+                (read_record(folder / "config.json") if here else None) or {},
+                state := (read_record(folder / "state.json") if here else None) or {},
                 _earlier(folder, int(state.get("attempt") or 0)),
             )
         )
@@ -70,9 +70,9 @@ def load_evidence(matrix: Matrix, experiment: Experiment, logs: Path | None = No
 
 def _earlier(folder: Path, attempt: int) -> tuple[dict[str, Any], ...]:
     """How the attempts before the last one ended."""
-    from pyllmc.experiments.state import read_json
+    from pyllmc.experiments.state import read_attempt
 
-    found = (read_json(folder / "attempts" / str(n) / "state.json") for n in range(1, attempt))
+    found = (read_attempt(folder, n, "state.json") for n in range(1, attempt))
     return tuple(state for state in found if state is not None)
 
 

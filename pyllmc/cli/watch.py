@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pyllmc.cli.matrix_options import folder_argument, set_option
+from pyllmc.cli.matrix_options import folder_argument, open_matrix, results_option, set_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,20 +32,15 @@ _PIPE_WIDTH = 120
 @click.command()
 @folder_argument
 @set_option
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="Where `matrix run --out` puts its results.  [default: FOLDER]",
-)
-@click.option("--once", is_flag=True, help="Print what is to be seen now and end.")
+@results_option("--out")
+@click.option("--once", is_flag=True, help="Print one frame and exit.")
 def watch(folder: Path, settings: tuple[str, ...], out: Path | None, once: bool) -> None:
-    """Watch a running experiment: states, steps, loss curves, speed and the time left.
+    """Watch a running experiment on the terminal.
 
-    Everything is read from the cells' own files, whoever runs them and on whichever machine: q or
-    Ctrl-C leaves, nothing that runs notices, and the same command comes back. Give the --set and
-    --out of `matrix run`, if it had any. Where stdout is no terminal one frame is printed, as with
-    --once.
+    Shows states, steps, loss curves, speed and the time left, read from the cells' own files,
+    whoever runs them and on whichever machine. q or Ctrl-C leaves; the runs are not affected, and
+    the same command shows them again. Give the --set and --out of `matrix run`, if it had any.
+    Where stdout is no terminal one frame is printed, as with --once.
 
     \b
       pyllmc watch runs/demo
@@ -54,10 +49,8 @@ def watch(folder: Path, settings: tuple[str, ...], out: Path | None, once: bool)
     from rich.console import Console
 
     from pyllmc.cli.watch_frame import Watch
-    from pyllmc.experiments.matrix import load_matrix
-    from pyllmc.experiments.overrides import parse_overrides
 
-    seen = Watch(load_matrix(folder, parse_overrides(settings), out))
+    seen = Watch(open_matrix(folder, settings, out))
     live = sys.stdout.isatty() and not once
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     if not live:
@@ -68,7 +61,7 @@ def watch(folder: Path, settings: tuple[str, ...], out: Path | None, once: bool)
     words = ["pyllmc", "watch", str(folder), *(["--out", str(out)] if out else [])]
     for setting in settings:
         words += ["--set", setting]
-    click.echo(f"left; what runs goes on: {shlex.join(words)} comes back", err=True)
+    click.echo(f"left; the runs go on, and {shlex.join(words)} shows them again", err=True)
 
 
 def _follow(seen: Watch, console: Console) -> None:
@@ -83,7 +76,7 @@ def _follow(seen: Watch, console: Console) -> None:
     ):
         while True:
             seen.refresh()
-            frame = seen.frame(console.width, console.height, footer="q leaves; what runs goes on")
+            frame = seen.frame(console.width, console.height, footer="q leaves; the runs go on")
             live.update(frame, refresh=True)
             if pressed() in ("q", "Q"):
                 return

@@ -13,23 +13,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pyllmc.data.progress import clock
-from pyllmc.experiments.board import Board, Row
+from pyllmc.experiments.board import STYLES, Board, Row
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.metrics import Metrics
 from pyllmc.experiments.state import read_state
-from pyllmc.experiments.text_table import number
+from pyllmc.terminal import clock, number
 
-_STYLES = {
-    "running": "bold cyan",
-    "done": "green",
-    "failed": "bold red",
-    "diverged": "magenta",
-    "preempted": "yellow",
-    "stale": "yellow",
-    "queued": "dim",
-    "-": "dim",
-}
 # Which cells stay when the window is too low for all, first to last.
 _URGENCY = ("running", "failed", "stale", "preempted", "diverged", "queued", "-", "done")
 _BARS = "▁▂▃▄▅▆▇█"
@@ -180,12 +169,12 @@ def _values(row: Row) -> dict[str, Text]:
     }
     style = "dim" if row.state in ("queued", "-") else ""
     found = {name: Text(value, style=style) for name, value in cells.items()}
-    found["state"] = Text(_said(row.state), style=_STYLES.get(row.state, ""))
+    found["state"] = Text(_said(row.state), style=STYLES.get(row.state, ""))
     return found
 
 
 def _trouble(row: Row) -> Text:
-    return Text(f"{row.name}: {row.state}, {row.message}", style=_STYLES.get(row.state, ""))
+    return Text(f"{row.name}: {row.state}, {row.message}", style=STYLES.get(row.state, ""))
 
 
 def _rank(state: str) -> int:

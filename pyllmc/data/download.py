@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from pyllmc.data.progress import Progress, say
 from pyllmc.errors import FormatError, PyllmcError, UsageError, WriteError
 from pyllmc.files import atomic_write, file_sha256
+from pyllmc.terminal import Progress, say
 
 TIMEOUT_S = 30.0
 # Pauses before another attempt; an attempt that brought bytes starts the list again.
@@ -75,9 +75,9 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> str:
     hash is wrong (a download is then removed), WriteError when the disk is full.
     """
     if urlsplit(url).scheme not in ("http", "https", "file"):
-        raise UsageError(f"{url!r} is not an http, https or file address.")
+        raise UsageError(f"{url!r} is not an http, https or file address")
     if sha256 is not None and not _SHA256.fullmatch(sha256 := sha256.lower()):
-        raise UsageError(f"--sha256 {sha256!r} is not a sha256: 64 hexadecimal digits.")
+        raise UsageError(f"--sha256 {sha256!r} is not a sha256: 64 hexadecimal digits")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     if path.exists() and not _state_path(path).exists():
@@ -122,7 +122,7 @@ def _checked(
             if found != expected:
                 raise FormatError(
                     f"{path} has sha256 {found}, but {expected} {how}: {advice}, then check the "
-                    "address and the hash and try again."
+                    "address and the hash and try again"
                 )
             break
     return found
@@ -221,7 +221,7 @@ def _append(state: _State, response: Any, partial: Path, offset: int) -> None:
         if free < state.bytes - offset:
             raise WriteError(
                 f"{partial.parent} has {free:,} bytes free, the download needs "
-                f"{state.bytes - offset:,}: make room or choose another --out-dir."
+                f"{state.bytes - offset:,}: make room or choose another --out-dir"
             )
     done = offset
     try:
@@ -234,7 +234,7 @@ def _append(state: _State, response: Any, partial: Path, offset: int) -> None:
             os.fsync(stream.fileno())
     except OSError as error:
         raise WriteError(
-            f"could not write {partial} ({error.strerror}): check the free space."
+            f"could not write {partial} ({error.strerror}): check the free space"
         ) from error
     if state.bytes is not None and done < state.bytes:
         raise _Broken(f"the connection ended at {done:,} of {state.bytes:,} bytes")
@@ -256,7 +256,7 @@ def _state_path(path: Path) -> Path:
 
 def _load_state(path: Path, url: str) -> _State:
     """What was noted of an earlier download of the same address, else a fresh start."""
-    with contextlib.suppress(OSError, ValueError, TypeError):
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         state = _State(**json.loads(_state_path(path).read_bytes()))
         if state.url == url:
             return state

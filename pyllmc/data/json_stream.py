@@ -29,12 +29,12 @@ def read_objects(stream: IO[bytes], name: str) -> Iterator[dict[str, Any]]:
             data = stream.read(_READ)
             buffer = buffer[at:] + decode(data, final=not data)
         except UnicodeDecodeError as error:
-            raise FormatError(f"{name} is not UTF-8 after object {count:,}.") from error
+            raise FormatError(f"{name} is not UTF-8 after object {count:,}") from error
         at = 0
         if not opened:
             buffer = buffer.lstrip("\ufeff \t\r\n")
             if buffer and buffer[0] != "[":
-                raise FormatError(f"{name} begins with {buffer[:20]!r}, not with a JSON array.")
+                raise FormatError(f"{name} begins with {buffer[:20]!r}, not with a JSON array")
             opened = bool(buffer)
             at = int(opened)
         while True:
@@ -46,15 +46,15 @@ def read_objects(stream: IO[bytes], name: str) -> Iterator[dict[str, Any]]:
             if buffer[at] != "{":
                 raise FormatError(
                     f"{name} has {buffer[at : at + 20]!r} after object {count:,}, where a JSON "
-                    "object was expected."
+                    "object was expected"
                 )
             try:
                 value, at = scan(buffer, at)
             except ValueError as error:  # cut by the end of the buffer, or wrong
                 if data and len(buffer) - at < MAX_OBJECT:
                     break
-                raise FormatError(f"{name} is not valid JSON after object {count:,}.") from error
+                raise FormatError(f"{name} is not valid JSON after object {count:,}") from error
             count += 1
             yield value
         if not data:
-            raise FormatError(f"{name} ends after object {count:,}, before its array does.")
+            raise FormatError(f"{name} ends after object {count:,}, before its array does")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pyllmc.data.encode import Piece, encode
 from pyllmc.data.prepare import SPLITS, Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress
 from pyllmc.data.stories import tell_stories
 from pyllmc.data.tokenizers import load_tokenizer
 from pyllmc.errors import UsageError
+from pyllmc.terminal import Progress
 
 NAME = "ministories"
 FOLDER = Path("data/ministories")
@@ -28,7 +28,7 @@ def prepare_ministories(
     No two stories are alike, so none of val or test occurs in train. About 210 tokens a story.
     """
     if stories < 20:
-        raise UsageError(f"{stories} stories are too few to split: at least 20 were expected.")
+        raise UsageError(f"{stories} stories are too few to split: at least 20 were expected")
     tokenizer = load_tokenizer("ministories")
     source = {
         "kind": "ministories",

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from pyllmc.data.progress import say
 from pyllmc.data.token_file import Tokens, token_file_writer
 from pyllmc.data.tokenizer_file import write_tokenizer_file
 from pyllmc.errors import UsageError
 from pyllmc.files import atomic_write, file_sha256
+from pyllmc.terminal import say
 
 SPLITS = ("train", "val", "test")
 RECORD_FORMAT = 1
@@ -61,12 +61,12 @@ def find_dataset(folder: Path, name: str, request: Mapping[str, Any]) -> Dataset
             return None
         raise UsageError(
             f"{folder} holds {there[0]} but no {name}.json that says how it was made: --force "
-            "replaces it, another --out-dir keeps it."
+            "replaces it, another --out-dir keeps it"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{record_path} is not the record of a prepared data set: --force replaces it, another "
-            "--out-dir keeps it."
+            "--out-dir keeps it"
         ) from error
     for key, wanted in json.loads(json.dumps(request)).items():
         had = source.get(key)
@@ -74,7 +74,7 @@ def find_dataset(folder: Path, name: str, request: Mapping[str, Any]) -> Dataset
             how = f"other {key}" if isinstance(wanted, list) else f"{key} {had!r}, not {wanted!r}"
             raise UsageError(
                 f"{record_path} was made with {how}: --force replaces it, another --out-dir keeps "
-                "both."
+                "both"
             )
     for file, sha256 in known.items():
         path = folder / file
@@ -117,7 +117,7 @@ def write_dataset(
             total = sum(writer.tokens for writer in writers.values())
             raise UsageError(
                 f"the {' and '.join(empty)} split of {name} would be empty, the whole has {total} "
-                "tokens: give it more text or other shares."
+                "tokens: give it more text or other shares"
             )
         (folder / f"{name}.json").unlink(missing_ok=True)
     dataset = Dataset(folder, name, {})

@@ -32,10 +32,10 @@ def prepare_random(
     """
     if not 2 <= vocab_size <= MAX_VOCAB_SIZE:
         raise UsageError(
-            f"a vocabulary of {vocab_size:,} does not work: 2 to {MAX_VOCAB_SIZE:,} was expected."
+            f"a vocabulary of {vocab_size:,} does not work: 2 to {MAX_VOCAB_SIZE:,} was expected"
         )
     if tokens < 10:
-        raise UsageError(f"{tokens} tokens are too few: at least 10 were expected.")
+        raise UsageError(f"{tokens} tokens are too few: at least 10 were expected")
     source = {"kind": "random", "vocab_size": vocab_size, "tokens": tokens, "seed": seed}
     if not force and (dataset := find_dataset(folder, NAME, source)):
         return dataset

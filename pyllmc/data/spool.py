@@ -59,5 +59,5 @@ class TokenSpool:
     def _error(self, error: OSError) -> WriteError:
         return WriteError(
             f"could not write a temporary file in {self._folder} ({error.strerror}): check the "
-            "free space and the folder's permissions."
+            "free space and the folder's permissions"
         )

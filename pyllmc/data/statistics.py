@@ -29,7 +29,7 @@ def unigram_entropy(path: str | Path) -> float:
     """
     tokens = read_tokens(path)
     if tokens.size == 0:
-        raise UsageError(f"{path} holds no tokens: its entropy is not defined.")
+        raise UsageError(f"{path} holds no tokens: its entropy is not defined")
     counts = count_tokens(tokens)
     p = counts[counts > 0] / tokens.size
     return float(-(p * np.log(p)).sum())
@@ -60,6 +60,6 @@ def describe(path: Path, first: int) -> Iterator[tuple[str, str]]:
     if used[-1] >= len(words):
         raise FormatError(
             f"{path} holds the id {used[-1]}, but {vocabulary} has {len(words):,} tokens: they do "
-            "not belong together."
+            "not belong together"
         )
     yield f"first {len(start)}", repr(b"".join(words[i] for i in start).decode(errors="replace"))

@@ -11,11 +11,11 @@ import numpy as np
 
 from pyllmc.data.encode import MAX_PIECE, Piece, cut_document, cut_position, encode
 from pyllmc.data.prepare import Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress
 from pyllmc.data.spool import TokenSpool
 from pyllmc.data.tokenizers import Tokenizer, load_tokenizer
 from pyllmc.errors import FormatError, UsageError
 from pyllmc.files import file_sha256
+from pyllmc.terminal import Progress
 
 # With fewer documents than this, splits of whole documents would be far from the shares asked for.
 MIN_DOCUMENTS = 20
@@ -43,11 +43,11 @@ def prepare_text(
     UTF-8, with the position of the first bad byte.
     """
     if separator == "":
-        raise UsageError("the separator is empty: leave it out to make each file one document.")
+        raise UsageError("the separator is empty: leave it out to make each file one document")
     if sum(shares) != 100 or min(shares) < 1:
         raise UsageError(
             f"the shares {'/'.join(map(str, shares))} are not three whole percentages of at least "
-            "1 that add up to 100, such as 90/5/5."
+            "1 that add up to 100, such as 90/5/5"
         )
     _check_files(files)
     tokenizer = load_tokenizer(tokenizer_name)
@@ -84,11 +84,11 @@ def prepare_text(
 
 def _check_files(files: Sequence[Path]) -> None:
     if not files:
-        raise UsageError("no text file was given: name at least one.")
+        raise UsageError("no text file was given: name at least one")
     for file in files:
         if not file.is_file():
             seen = "is not a regular file" if file.exists() else "does not exist"
-            raise FormatError(f"{file} {seen}: a UTF-8 text file was expected.")
+            raise FormatError(f"{file} {seen}: a UTF-8 text file was expected")
 
 
 def _tokenize(
@@ -102,7 +102,7 @@ def _tokenize(
             starts.append(np.flatnonzero(ids == tokenizer.eot) + spool.tokens)
             spool.append(ids)
     if not starts:
-        raise UsageError("the files hold no text: nothing to tokenize.")
+        raise UsageError("the files hold no text: nothing to tokenize")
     return np.concatenate(starts)
 
 
@@ -129,7 +129,7 @@ def read_documents(file: Path, separator: str | None) -> Iterator[Piece]:
         if len(rest) > MAX_DOCUMENT:
             raise UsageError(
                 f"{file} has {len(rest):,} characters in a row without the separator "
-                f"{separator!r}: correct it, or leave it out to make each file one document."
+                f"{separator!r}: correct it, or leave it out to make each file one document"
             )
     yield from _stripped(rest)
 
@@ -172,10 +172,10 @@ def _decode(file: Path) -> Iterator[str]:
         at = position - kept + error.start
         raise FormatError(
             f"{file} is not UTF-8: the byte at offset {at} is 0x{error.object[error.start]:02x} "
-            f"({error.reason}); convert it first, for example with iconv."
+            f"({error.reason}); convert it first, for example with iconv"
         ) from error
     except OSError as error:
-        raise FormatError(f"could not read {file}: {error.strerror}.") from error
+        raise FormatError(f"could not read {file}: {error.strerror}") from error
 
 
 def _split(

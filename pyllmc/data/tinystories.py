@@ -15,10 +15,10 @@ from pyllmc.data.download import DownloadError, download, remove_download
 from pyllmc.data.encode import Piece, cut_document, encode
 from pyllmc.data.json_stream import read_objects
 from pyllmc.data.prepare import Dataset, find_dataset, write_dataset
-from pyllmc.data.progress import Progress, say
 from pyllmc.data.spool import TokenSpool
 from pyllmc.data.tokenizers import Tokenizer, load_tokenizer
 from pyllmc.errors import FormatError, UsageError
+from pyllmc.terminal import Progress, say
 
 URL = (
     "https://huggingface.co/datasets/roneneldan/TinyStories/resolve/main/"
@@ -56,13 +56,13 @@ def prepare_tinystories(
     except DownloadError as error:
         raise DownloadError(
             f"{error}: check the network, name another address with --url, or use the built-in "
-            "stories, `pyllmc data prepare ministories`."
+            "stories, `pyllmc data prepare ministories`"
         ) from error
     with TokenSpool(folder) as spool:
         shards = _tokenize(archive, tokenizer, spool)
         if len(shards) < 3:
             raise UsageError(
-                f"{archive} holds {len(shards)} JSON shards; train, val and test need at least 3."
+                f"{archive} holds {len(shards)} JSON shards; train, val and test need at least 3"
             )
         val, test, *train = sorted(shards)
         dataset = write_dataset(
@@ -105,7 +105,7 @@ def _tokenize(archive: Path, tokenizer: Tokenizer, spool: TokenSpool) -> dict[st
                 if not member.isfile() or name[:2] == "._" or not name.endswith(".json"):
                     continue
                 if member.name in shards:
-                    raise FormatError(f"{archive} holds {member.name} twice.")
+                    raise FormatError(f"{archive} holds {member.name} twice")
                 stream = tar.extractfile(member)
                 assert stream is not None  # a regular file
                 start = spool.tokens
@@ -115,7 +115,7 @@ def _tokenize(archive: Path, tokenizer: Tokenizer, spool: TokenSpool) -> dict[st
                 shards[member.name] = (start, spool.tokens)
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise FormatError(
-            f"{archive} is not a whole .tar.gz ({error}): remove it and run the command again."
+            f"{archive} is not a whole .tar.gz ({error}): remove it and run the command again"
         ) from error
     say(f"tokenized {len(shards)} shards, {spool.tokens:,} tokens.")
     return shards
@@ -127,7 +127,7 @@ def _stories(stream: IO[bytes], shard: str) -> Iterator[Piece]:
     for count, item in enumerate(read_objects(stream, shard)):
         story = item.get("story")
         if not isinstance(story, str):
-            raise FormatError(f'{shard}: object {count:,} has no text in its field "story".')
+            raise FormatError(f'{shard}: object {count:,} has no text in its field "story"')
         if story := story.strip():
             stories.append(story.encode("utf-8", "surrogatepass"))
     random.Random(SHUFFLE_SEED).shuffle(stories)

@@ -36,21 +36,21 @@ def read_tokens(path: str | Path) -> Tokens:
         with path.open("rb") as stream:
             header = np.frombuffer(stream.read(HEADER_BYTES), dtype="<u1")
     except OSError as error:
-        raise FormatError(f"could not read {path}: {error.strerror}.") from error
+        raise FormatError(f"could not read {path}: {error.strerror}") from error
     if header.size < HEADER_BYTES:
         raise FormatError(
-            f"{path} has {size:,} bytes, fewer than the {HEADER_BYTES:,} of a token file's header."
+            f"{path} has {size:,} bytes, fewer than the {HEADER_BYTES:,} of a token file's header"
         )
     magic, version, count = header.view("<i4")[:3].tolist()
     if magic != MAGIC or version != VERSION:
         raise FormatError(
             f"{path} begins with {magic}, {version}; a token file of uint16 tokens begins with "
-            f"{MAGIC}, {VERSION}: make one with `pyllmc data prepare`."
+            f"{MAGIC}, {VERSION}: make one with `pyllmc data prepare`"
         )
     if size != HEADER_BYTES + 2 * count:
         raise FormatError(
             f"{path} has {size:,} bytes, but {count:,} tokens take "
-            f"{HEADER_BYTES + 2 * count:,}: the file is cut short or damaged, prepare it again."
+            f"{HEADER_BYTES + 2 * count:,}: the file is cut short or damaged, prepare it again"
         )
     if count == 0:
         return np.empty(0, dtype=np.uint16)
@@ -70,7 +70,7 @@ class TokenWriter:
         if self.tokens > MAX_TOKENS:
             raise UsageError(
                 f"a token file holds at most {MAX_TOKENS:,} tokens: prepare the text in parts, "
-                "the trainer reads several files at once."
+                "the trainer reads several files at once"
             )
         self._stream.write(np.ascontiguousarray(tokens, dtype="<u2").data)
 

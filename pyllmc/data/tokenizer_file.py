@@ -30,7 +30,7 @@ def write_tokenizer_file(path: str | Path, tokens: Sequence[bytes], eot: int) ->
         if not 1 <= len(token) <= MAX_TOKEN_BYTES:
             raise UsageError(
                 f"token {token_id} has {len(token)} bytes, a tokenizer file holds 1 to "
-                f"{MAX_TOKEN_BYTES}: use another vocabulary."
+                f"{MAX_TOKEN_BYTES}: use another vocabulary"
             )
         body.append(len(token))
         body += token
@@ -43,23 +43,23 @@ def read_tokenizer_file(path: str | Path) -> tuple[list[bytes], int]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise FormatError(f"could not read {path}: {error.strerror}.") from error
+        raise FormatError(f"could not read {path}: {error.strerror}") from error
     if len(data) < HEADER_BYTES:
         raise FormatError(
             f"{path} has {len(data):,} bytes, fewer than the {HEADER_BYTES:,} of a tokenizer "
-            "file's header."
+            "file's header"
         )
     magic, version, vocab_size, eot = np.frombuffer(data, dtype="<u4", count=4).tolist()
     if magic != MAGIC or version not in (1, VERSION):
         raise FormatError(
             f"{path} begins with {magic}, {version}; a tokenizer file begins with "
-            f"{MAGIC}, {VERSION}."
+            f"{MAGIC}, {VERSION}"
         )
     if version == 1:
         if vocab_size != GPT2_VOCAB_SIZE:
             raise FormatError(
                 f"{path} has version 1, which is GPT-2's {GPT2_VOCAB_SIZE:,} tokens, and claims "
-                f"{vocab_size:,}: write it again as version 2."
+                f"{vocab_size:,}: write it again as version 2"
             )
         eot = GPT2_EOT
     tokens: list[bytes] = []
@@ -73,6 +73,6 @@ def read_tokenizer_file(path: str | Path) -> tuple[list[bytes], int]:
     if len(tokens) != vocab_size or at != len(data) or eot >= vocab_size:
         raise FormatError(
             f"{path} claims {vocab_size:,} tokens with end-of-text {eot:,}, but its "
-            f"{len(data):,} bytes hold {len(tokens):,} whole ones: it is damaged, prepare it again."
+            f"{len(data):,} bytes hold {len(tokens):,} whole ones: it is damaged, prepare it again"
         )
     return tokens, eot

@@ -72,12 +72,12 @@ def load_tokenizer(name: str) -> Tokenizer:
     if path.suffix != ".tiktoken":
         raise UsageError(
             f"there is no tokenizer {name!r}: gpt2, ministories and the path of a .tiktoken file "
-            "are known."
+            "are known"
         )
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise FormatError(f"could not read {path}: {error.strerror}.") from error
+        raise FormatError(f"could not read {path}: {error.strerror}") from error
     return _from_ranks(path.stem, data, str(path))
 
 
@@ -92,19 +92,19 @@ def _from_ranks(name: str, data: bytes, where: str) -> Tokenizer:
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (ValueError, binascii.Error) as error:
             raise FormatError(
-                f"{where}, line {number}: {line[:40]!r} is not the base64 of a token and its rank."
+                f"{where}, line {number}: {line[:40]!r} is not the base64 of a token and its rank"
             ) from error
     size = len(ranks)
     if sorted(ranks.values()) != list(range(size)) or size >= MAX_VOCAB_SIZE:
         raise FormatError(
             f"{where} has {size:,} tokens whose ranks are not 0 to {size - 1:,} once each, or more "
-            f"than the {MAX_VOCAB_SIZE - 1:,} that a uint16 token file can hold."
+            f"than the {MAX_VOCAB_SIZE - 1:,} that a uint16 token file can hold"
         )
     missing = [byte for byte in range(256) if bytes([byte]) not in ranks]
     if missing:
         raise FormatError(
             f"{where} lacks {len(missing)} of the 256 single bytes, the first is {missing[0]}: "
-            "byte-level BPE needs them all."
+            "byte-level BPE needs them all"
         )
     encoding = tiktoken.Encoding(
         name=name, pat_str=GPT2_SPLIT, mergeable_ranks=ranks, special_tokens={EOT_TEXT: size}
@@ -132,7 +132,7 @@ def cache_folder() -> Path:
             if not os.environ[variable]:
                 raise UsageError(
                     f"{variable} is empty, which turns tiktoken's cache off: unset it or name a "
-                    "folder."
+                    "folder"
                 )
             return Path(os.environ[variable])
     return Path(tempfile.gettempdir()) / "data-gym-cache"
@@ -182,7 +182,7 @@ def how_to_fill_cache() -> str:
     return (
         "on a machine with network run `pyllmc data tokenizer fetch`, copy that machine's cache "
         f"folder here and set TIKTOKEN_CACHE_DIR to it (it holds {wanted}), or use the built-in "
-        "stories, `pyllmc data prepare ministories`."
+        "stories, `pyllmc data prepare ministories`"
     )
 
 

@@ -311,7 +311,7 @@ class Attempt:
 
 
 def busy(state: State) -> State:
-    """A cell that another runner owns, as this one tells it."""
+    """A cell that another runner owns, as this runner shows it."""
     owner = f"process {state.runner_pid} on {state.host}"
     return replace(state, state="busy", message=f"run by {owner}")
 

@@ -12,6 +12,18 @@ from pyllmc.experiments.matrix import Matrix
 from pyllmc.experiments.metrics import Metrics
 from pyllmc.experiments.plan import BUSY, RUN, Step
 
+# How a terminal shows a cell's state.
+STYLES = {
+    "running": "bold cyan",
+    "done": "green",
+    "failed": "bold red",
+    "diverged": "magenta",
+    "preempted": "yellow",
+    "stale": "yellow",
+    "queued": "dim",
+    "-": "dim",
+}
+
 
 @dataclass
 class Row:

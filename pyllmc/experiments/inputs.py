@@ -12,8 +12,7 @@ from typing import Any
 from pyllmc import _core
 from pyllmc.errors import FormatError, UsageError
 from pyllmc.experiments.matrix import Cell, Data, Matrix, Weights
-from pyllmc.experiments.state import read_json
-from pyllmc.files import atomic_write, file_sha256
+from pyllmc.files import atomic_write, file_sha256, read_json_object
 
 # Enough that the runs of 00007 see no token twice, so that memorizing cannot help.
 _RANDOM_TOKENS = 10_000_000
@@ -71,7 +70,8 @@ def model_change(matrix: Matrix, weights: Weights) -> str | None:
     path, wanted = weights.path, _recipe(weights)
     if not path.exists():
         return None
-    record = read_json(_recipe_path(matrix, weights)) or {}
+    advice = f"remove it and {path} to have the weights made again"
+    record = read_json_object(_recipe_path(matrix, weights), advice) or {}
     if record.get("sha256") == file_sha256(path):
         return _differences({**_OLD_RECIPE, **record.get("recipe", {})}, wanted)
     other = _differences(_model_shape(path), {**wanted, "hidden": weights.model.hidden_width})

@@ -14,12 +14,11 @@ from pyllmc.experiments.state import (
     cell_lock,
     keep_attempt,
     now,
-    read_json,
     read_state,
     write_state,
 )
 from pyllmc.experiments.stop import clear_cancel
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, read_json_object
 
 FILE_NAME = "job.json"
 _PATHS = ("cwd", "cell_dir", "log", "checkpoint")
@@ -80,7 +79,8 @@ class Job:
 def read_job(cell_dir: Path) -> Job:
     """The job that was queued in a cell's folder. Raises FormatError."""
     path = cell_dir / FILE_NAME
-    table = read_json(path)
+    again = "queue the cell again with `pyllmc matrix run`"
+    table = read_json_object(path, again)
     if table is None:
         raise FormatError(f"{path} is missing: `pyllmc matrix run` writes it when it queues a cell")
     try:
@@ -88,6 +88,5 @@ def read_job(cell_dir: Path) -> Job:
         return Job(**{**table, **paths, "command": tuple(table["command"])})
     except (KeyError, TypeError) as error:
         raise FormatError(
-            f"{path} does not describe a job ({type(error).__name__}: {error}): queue the cell "
-            "again with `pyllmc matrix run`"
+            f"{path} does not describe a job ({type(error).__name__}: {error}): {again}"
         ) from error

@@ -11,7 +11,7 @@ from pyllmc.errors import UsageError
 from pyllmc.experiments.experiment import Cell, Data, Expectation, Matrix, Model, Run, Weights
 from pyllmc.experiments.overrides import apply_overrides
 from pyllmc.experiments.rows import SAFE_NAME, mlp_shape, read_data, read_row
-from pyllmc.experiments.section import Section
+from pyllmc.experiments.section import SEED_MAX, Section
 from pyllmc.experiments.settings import SETTINGS
 
 __all__ = [
@@ -137,11 +137,8 @@ def _model(section: Section) -> Model:
     model = Model(
         file=name,
         init=section.choice("init", ("gpt2", "original"), "gpt2"),
-        seed=section.number("seed", int, 1337, low=0),
-        **{
-            key: section.number(key, int, low=1, high=2**31 - 1, required=True)
-            for key in _DIMENSIONS
-        },
+        seed=section.number("seed", int, 1337, low=0, high=SEED_MAX),
+        **{key: section.number(key, int, low=1, required=True) for key in _DIMENSIONS},
     )
     model = mlp_shape(section, model)
     if model.channels % model.heads:
@@ -178,8 +175,10 @@ def _seeds(top: Section) -> tuple[int | None, ...]:
     if not seeds or len(set(map(repr, seeds))) != len(seeds):
         raise top.error("seeds", f"is {seeds}; it must name at least one seed, each once")
     for seed in seeds:
-        if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-            raise top.error("seeds", f"holds {seed!r}; a seed is a whole number of at least 0")
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed <= SEED_MAX:
+            raise top.error(
+                "seeds", f"holds {seed!r}; a seed is a whole number from 0 to {SEED_MAX}"
+            )
     return tuple(seeds)
 
 

@@ -17,7 +17,7 @@ from pyllmc.experiments.inputs import missing_data, model_change
 from pyllmc.experiments.matrix import Cell, Matrix, Run
 from pyllmc.experiments.metrics import read_metrics
 from pyllmc.experiments.provenance import program_sha256
-from pyllmc.experiments.state import RESULTS, State, read_json, read_state
+from pyllmc.experiments.state import RESULTS, State, read_record, read_state
 from pyllmc.files import file_sha256
 
 RUN, SKIP, REFUSE, BUSY = "run", "skip", "refuse", "busy"
@@ -137,7 +137,7 @@ def _finished(matrix: Matrix, cell: Cell, state: State) -> tuple[str, str]:
 
 
 def _changes(matrix: Matrix, cell: Cell, config: Configuration) -> list[str]:
-    record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json")
+    record = read_record(matrix.cell_dir(cell.run, cell.seed) / "config.json")
     if record is None:
         return []  # the attempt ended before it wrote one, so it left nothing
     before = record.get("configuration")
@@ -147,7 +147,7 @@ def _changes(matrix: Matrix, cell: Cell, config: Configuration) -> list[str]:
 
 
 def _other_program(matrix: Matrix, cell: Cell, program: str | None) -> bool:
-    record = read_json(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
+    record = read_record(matrix.cell_dir(cell.run, cell.seed) / "config.json") or {}
     before = record.get("program_sha256")
     return None not in (program, before) and before != program_sha256(str(program))
 

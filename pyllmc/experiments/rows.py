@@ -81,7 +81,7 @@ def rate_text(rate: float) -> str:
 
 def mlp_shape(section: Section, model: Model) -> Model:
     """The model with the section's `hidden` and `mlp_rank` in place."""
-    hidden = section.number("hidden", int, model.hidden, low=1, high=2**31 - 1)
+    hidden = section.number("hidden", int, model.hidden, low=1)
     rank = section.number("mlp_rank", int, model.mlp_rank, low=0)
     model = replace(model, hidden=hidden, mlp_rank=rank)
     most = min(model.channels, model.hidden_width)

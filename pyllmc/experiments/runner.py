@@ -16,6 +16,7 @@ from typing import Protocol
 from pyllmc.errors import UsageError
 from pyllmc.experiments.board import Board
 from pyllmc.experiments.command import command
+from pyllmc.experiments.display import Display, make_display
 from pyllmc.experiments.engine import Engine
 from pyllmc.experiments.gpus import Slot, make_slots
 from pyllmc.experiments.inputs import check_data, make_model, model_change, prepare_data
@@ -24,7 +25,6 @@ from pyllmc.experiments.lock import locked
 from pyllmc.experiments.matrix import Cell, Matrix
 from pyllmc.experiments.plan import BUSY, REFUSE, RUN, Step, make_plan
 from pyllmc.experiments.pool import LocalPool
-from pyllmc.experiments.progress import Display, make_display
 from pyllmc.experiments.state import read_state
 from pyllmc.experiments.stop import StopRequests
 

@@ -8,6 +8,10 @@ from typing import Any
 
 from pyllmc.errors import UsageError
 
+# The largest whole number and the largest seed that the core takes.
+WHOLE_MAX = 2**31 - 1
+SEED_MAX = 2**32 - 1
+
 _KINDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a table"}
 
 
@@ -68,7 +72,10 @@ class Section:
         above: bool = False,
         required: bool = False,
     ) -> Any:
-        """A number of at least `low` (greater than it if `above`) and at most `high`."""
+        """A number of at least `low` (greater than it if `above`) and at most `high`, which for a
+        whole number is WHOLE_MAX unless given."""
+        if kind is int and high is None:
+            high = WHOLE_MAX
         value = self.get(key, kind, default, required=required)
         if key not in self.table:
             return value

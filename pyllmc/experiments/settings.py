@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pyllmc.experiments.section import SEED_MAX
+
 # A setting's value; bandwidths that differ by layer are a tuple.
 Value = int | float | str | tuple[int, ...]
 
@@ -16,11 +18,11 @@ PATTERNS = ("band", "random", "block", "band-permuted-residual", "band-permuted-
 class Setting:
     """One key of `[train]`, named as train_banded's long option with underscores.
 
-    `default` is train_banded's own; `low` the smallest value allowed (`above` if it is excluded);
-    a text is one of `choices`. `by_layer` allows a list of one value a layer, `axis` one of values
-    that each make an arm of their own. `numbers` says whether the setting may change the logged
-    numbers, and so is part of a cell's identity; one that is `quiet` is left out of it while it has
-    its default, so that cells from before it existed stay the same.
+    `default` is train_banded's own; `low` the smallest value allowed (`above` if it is excluded),
+    `high` the largest; a text is one of `choices`. `by_layer` allows a list of one value a layer,
+    `axis` one of values that each make an arm of their own. `numbers` says whether the setting may
+    change the logged numbers, and so is part of a cell's identity; one that is `quiet` is left out
+    of it while it has its default, so that cells from before it existed stay the same.
     """
 
     name: str
@@ -54,7 +56,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("fc1_bandwidth", int, 0, 0, short="-1", by_layer=True),
         Setting("fc2_bandwidth", int, 0, 0, short="-2", by_layer=True),
         Setting("pattern", str, "band", quiet=True, choices=PATTERNS),
-        Setting("mask_seed", int, 1337, high=2**32 - 1, quiet=True),
+        Setting("mask_seed", int, 1337, high=SEED_MAX, quiet=True),
         Setting("init_scale", str, "none", quiet=True, choices=("none", "inverse-sqrt-density")),
         Setting("steps", int, None, 1, short="-n", required=True),
         Setting("batch_size", int, None, 1, short="-b", required=True),
@@ -74,9 +76,9 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("weight_decay", float, 0.0, 0),
         Setting("grad_clip", float, 0.0, 0),
         Setting("accumulate", int, 1, 1),
-        Setting("init_seed", int, None, high=2**32 - 1, quiet=True),
-        Setting("data_seed", int, 42, 0, high=2**32 - 1),
-        Setting("threads", int, None, 1, numbers=False),
+        Setting("init_seed", int, None, high=SEED_MAX, quiet=True),
+        Setting("data_seed", int, 42, 0, high=SEED_MAX),
+        Setting("threads", int, None, 1, high=4096, numbers=False),
         Setting("device", str, "auto", numbers=False, choices=("auto", "cpu", "cuda")),
     )
 }

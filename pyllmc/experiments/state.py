@@ -13,7 +13,7 @@ from typing import Any
 
 from pyllmc.errors import FormatError
 from pyllmc.experiments.lock import locked
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, read_json_object
 
 STATES = ("queued", "running", "preempted", "done", "failed", "diverged")
 # Finished, with numbers that count: running again would give the same.
@@ -105,7 +105,7 @@ def process_start(pid: int) -> int | None:
 
 def read_state(cell_dir: Path) -> State | None:
     """The cell's state, None when it was never queued. Raises FormatError on a spoiled file."""
-    table = read_json(cell_dir / "state.json")
+    table = read_record(cell_dir / "state.json")
     if table is None:
         return None
     known = {field.name for field in fields(State)}
@@ -131,19 +131,15 @@ def keep_attempt(cell_dir: Path, state: State) -> None:
     atomic_write(path, json.dumps(asdict(state), indent=1) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """A JSON object from a file, None when there is no such file. Raises FormatError."""
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise FormatError(
-            f"{path} cannot be read ({error}); remove it to run the cell again"
-        ) from error
-    if not isinstance(table, dict):
-        raise FormatError(f"{path} holds no JSON object; remove it to run the cell again")
-    return table
+def read_record(path: Path) -> dict[str, Any] | None:
+    """One of the JSON files in a cell's folder, None when there is none. Raises FormatError."""
+    return read_json_object(path, "remove it to run the cell again")
+
+
+def read_attempt(cell_dir: Path, number: int, name: str) -> dict[str, Any] | None:
+    """A file that attempt `number` left, None when there is none. Raises FormatError."""
+    path = cell_dir / "attempts" / str(number) / name
+    return read_json_object(path, "remove it, nothing but reports and trackers read it")
 
 
 def runner_process() -> dict[str, Any]:

@@ -9,8 +9,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from pyllmc.experiments.state import read_json
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, read_json_object
 
 _FILE = "cancel.json"
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +51,7 @@ def request_cancel(cell_dir: Path, attempt: int, *, force: bool = False) -> None
 
 def cancel_request(cell_dir: Path, attempt: int) -> int:
     """How that attempt was asked to stop: 0 not at all, 1 after its step, 2 now."""
-    request = read_json(cell_dir / _FILE)
+    request = read_json_object(cell_dir / _FILE, "remove it and run `pyllmc matrix cancel` again")
     if request is None or request.get("attempt") != attempt:
         return 0
     return 2 if request.get("force") else 1

@@ -44,12 +44,12 @@ def export_hf(checkpoint: Path, folder: Path, tokenizer: TokenizerFiles | None) 
     if tokenizer is not None and tokenizer.vocab_size != V:
         raise UsageError(
             f"the tokenizer has {tokenizer.vocab_size:,} tokens and the model {V:,}: name the "
-            "model's own with --tokenizer, or none."
+            "model's own with --tokenizer, or none"
         )
     if Vp - V > MAX_PADDING:
         raise UsageError(
             f"{checkpoint} pads its vocabulary of {V:,} to {Vp:,}: at most {MAX_PADDING:,} rows "
-            "more were expected."
+            "more were expected"
         )
     bf16 = header["precision"] == "bf16"
     with _new_folder(folder) as new:
@@ -95,19 +95,19 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def _new_folder(folder: Path) -> Iterator[Path]:
     """A temporary sibling that takes the folder's name when the block succeeds."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder} exists and is not an empty folder: name a new one.")
+        raise UsageError(f"{folder} exists and is not an empty folder: name a new one")
     new = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
         try:
             new.mkdir(parents=True)
         except OSError as error:
-            raise WriteError(f"could not make {folder}: {error.strerror}.") from error
+            raise WriteError(f"could not make {folder}: {error.strerror}") from error
         yield new
         try:
             sync_folder(new)
             os.replace(new, folder)
             sync_folder(folder.parent)
         except OSError as error:
-            raise WriteError(f"could not write {folder}: {error.strerror}.") from error
+            raise WriteError(f"could not write {folder}: {error.strerror}") from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

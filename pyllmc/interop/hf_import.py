@@ -11,6 +11,7 @@ import numpy as np
 
 from pyllmc import _core
 from pyllmc.errors import FormatError
+from pyllmc.files import read_json_object
 from pyllmc.interop.gpt2_layout import (
     DIMENSIONS,
     MAX_PADDING,
@@ -57,7 +58,7 @@ def import_hf(folder: Path, output: Path) -> None:
     if _HEAD in infos and tensors[_HEAD].tobytes() != tensors[prefix + "wte.weight"].tobytes():
         raise FormatError(
             f"{folder} has a head ({_HEAD}) that differs from wte: a model with tied embeddings "
-            "was expected, pyllmc has no other."
+            "was expected, pyllmc has no other"
         )
     stacked = from_hf(tensors, prefix, config["num_layers"])
     stacked["wte"] = np.concatenate([stacked["wte"], _padding(folder, header)])
@@ -65,44 +66,34 @@ def import_hf(folder: Path, output: Path) -> None:
     _core.write_checkpoint(output, header | {"precision": precision}, stacked)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FormatError(f"could not read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path} is not JSON: {error}.") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{path} holds no JSON object.")
-    return content
-
-
 def _read_config(path: Path) -> dict[str, int]:
     """The checkpoint's dimensions, once the settings are those of a plain GPT-2."""
-    config = _read_json(path)
+    config = read_json_object(path)
+    if config is None:
+        raise FormatError(f"there is no {path}: give the folder of a Hugging Face model")
     for key, allowed in SETTINGS.items():
         value = config.get(key, allowed[0])
         # 1 == True, but not here.
         if not any(type(value) is type(a) and value == a for a in allowed):
             raise FormatError(
                 f"{path} has {key} = {value!r}, a plain GPT-2 has {allowed[0]!r}: pyllmc does not "
-                "compute such a model."
+                "compute such a model"
             )
     for key in DIMENSIONS.values():
         if not _is_count(config.get(key), 2**31) or config[key] == 0:
             raise FormatError(
-                f"{path} has {key} = {config.get(key)!r}, expected a whole number from 1 on."
+                f"{path} has {key} = {config.get(key)!r}, expected a whole number from 1 on"
             )
     found = {ours: int(config[theirs]) for ours, theirs in DIMENSIONS.items()}
     C, NH = found["channels"], found["num_heads"]
     if config.get("n_inner") not in (None, 4 * C):
         raise FormatError(
             f"{path} has n_inner = {config['n_inner']!r}, expected 4 n_embd = {4 * C}: llm.c's "
-            "format knows no other hidden width."
+            "format knows no other hidden width"
         )
     if C % NH:
         raise FormatError(
-            f"{path} has n_embd = {C} and n_head = {NH}, expected an n_embd that n_head divides."
+            f"{path} has n_embd = {C} and n_head = {NH}, expected an n_embd that n_head divides"
         )
     return found
 
@@ -112,18 +103,19 @@ def _is_count(value: object, end: int) -> bool:
 
 
 def _weight_files(folder: Path) -> list[Path]:
-    if not (folder / _INDEX).exists():
+    index = read_json_object(folder / _INDEX)
+    if index is None:
         pickles = sorted(folder.glob("*.bin"))
         if not (folder / WEIGHTS).exists() and pickles:
             raise FormatError(
                 f"{folder} has its weights as a pickle only ({pickles[0].name}), which is not "
-                f"read because it may run any program: convert it to {WEIGHTS} first."
+                f"read because it may run any program: convert it to {WEIGHTS} first"
             )
         return [folder / WEIGHTS]
-    named = _read_json(folder / _INDEX).get("weight_map")
+    named = index.get("weight_map")
     names = sorted(set(map(str, named.values()))) if isinstance(named, dict) else []
     if not names or any(Path(name).name != name for name in names):
-        raise FormatError(f"{folder / _INDEX} names no files of weights in {folder}.")
+        raise FormatError(f"{folder / _INDEX} names no files of weights in {folder}")
     return [folder / name for name in names]
 
 
@@ -132,7 +124,7 @@ def _check_tensors(folder: Path, config: dict[str, int], infos: dict[str, Tensor
     if config["num_layers"] > len(infos):  # before names are made for all of them
         raise FormatError(
             f"{folder} has {config['num_layers']:,} layers in config.json, but {len(infos):,} "
-            "tensors: they do not belong together."
+            "tensors: they do not belong together"
         )
     prefix = PREFIX if PREFIX + "wte.weight" in infos else ""
     expected = {prefix + name: shape for name, shape in hf_shapes(config).items()}
@@ -144,13 +136,13 @@ def _check_tensors(folder: Path, config: dict[str, int], infos: dict[str, Tensor
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise FormatError(
                 f"{folder} {what} the tensor {min(names)}{more}: those of a GPT2LMHeadModel of "
-                "config.json's size were expected."
+                "config.json's size were expected"
             )
     for name, shape in expected.items():
         if infos[name].shape != shape or infos[name].dtype not in ("F32", "F16", "BF16"):
             raise FormatError(
                 f"{folder} has {name} of shape {infos[name].shape} and type {infos[name].dtype}, "
-                f"expected {shape} and F32, F16 or BF16."
+                f"expected {shape} and F32, F16 or BF16"
             )
     return prefix
 
@@ -173,7 +165,7 @@ def _carried(path: Path, config: dict[str, int], text: str | None) -> dict[str, 
         or not V <= found["padded_vocab_size"] <= V + MAX_PADDING
     ):
         raise FormatError(
-            f"{path} has metadata under {METADATA!r} that pyllmc did not write: {text[:200]!r}."
+            f"{path} has metadata under {METADATA!r} that pyllmc did not write: {text[:200]!r}"
         )
     return {key: found[key] for key in ends} | {"has_meta": "init_seed" in ends}
 
@@ -188,6 +180,6 @@ def _padding(folder: Path, header: dict[str, Any]) -> Floats:
     info = infos.get(PADDING_TENSOR)
     if info is None or info.shape != shape or info.dtype not in ("F32", "BF16"):
         raise FormatError(
-            f"{path} holds {info or 'something else'}, expected {PADDING_TENSOR} of shape {shape}."
+            f"{path} holds {info or 'something else'}, expected {PADDING_TENSOR} of shape {shape}"
         )
     return read_tensors(path)[PADDING_TENSOR]

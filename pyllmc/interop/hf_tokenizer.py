@@ -50,7 +50,7 @@ class TokenizerFiles:
         ranks = {t: i for i, t in enumerate(self.tokens) if i != self.eot}
         if len(ranks) != len(self.tokens) - 1 or b"" in ranks:
             raise UsageError(
-                "the tokenizer has a token twice or an empty one, which vocab.json cannot say."
+                "the tokenizer has a token twice or an empty one, which vocab.json cannot say"
             )
         pairs = []
         for token, rank in ranks.items():
@@ -60,7 +60,7 @@ class TokenizerFiles:
             if len(parts) != 2:
                 raise UsageError(
                     f"token {rank} of the tokenizer ({token!r}) is not made of two tokens with "
-                    "lower ids: byte-level BPE was expected."
+                    "lower ids: byte-level BPE was expected"
                 )
             pairs.append((parts[0], parts[1]))
         return pairs

@@ -43,5 +43,5 @@ def plain_header(checkpoint: Path) -> dict[str, Any]:
     reasons = ", ".join(reason for reason, holds in odd.items() if holds) or "as its file says"
     raise FormatError(
         f"{checkpoint} is not a plain GPT-2 ({reasons}), the only model that other programs' "
-        "formats can say: it stays in pyllmc's own format."
+        "formats can say: it stays in pyllmc's own format"
     )

@@ -57,7 +57,7 @@ def write_safetensors(
         with path.open("rb") as stream:
             os.fsync(stream.fileno())
     except (SafetensorError, OSError) as error:
-        raise WriteError(f"could not write {path}: {error}.") from error
+        raise WriteError(f"could not write {path}: {error}") from error
 
 
 def _stored(array: Floats, bf16: bool) -> NDArray[np.generic]:
@@ -104,4 +104,4 @@ def read_tensors(path: Path) -> dict[str, Floats]:
 
 def _unreadable(path: Path, error: Exception) -> FormatError:
     reason = (error.strerror if isinstance(error, OSError) else None) or error
-    return FormatError(f"could not read {path} as safetensors: {reason}.")
+    return FormatError(f"could not read {path} as safetensors: {reason}")

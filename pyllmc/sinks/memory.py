@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from pyllmc.errors import FormatError, UsageError
-from pyllmc.experiments.state import read_json
-from pyllmc.files import atomic_write
+from pyllmc.files import atomic_write, read_json_object
 
 _FILE, _LOCK = ".pyllmc.json", ".pyllmc.lock"
 
@@ -66,7 +65,7 @@ def memory_of(out: Path, to: str, results: Path) -> Iterator[Memory]:
             raise UsageError(
                 f"another process writes to {out} already: end it, or give another folder"
             ) from None
-        table = read_json(out / _FILE)
+        table = read_json_object(out / _FILE, "give a new folder")
         if table is None:
             memory = Memory(out / _FILE, told, {})
             memory.save()

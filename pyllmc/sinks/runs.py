@@ -12,7 +12,7 @@ import numpy as np
 
 from pyllmc import _core
 from pyllmc.experiments.matrix import Cell, Matrix
-from pyllmc.experiments.state import State, read_json, read_state
+from pyllmc.experiments.state import State, read_attempt, read_record, read_state
 from pyllmc.logs import full_log
 
 Values = dict[str, float]
@@ -70,7 +70,7 @@ def load_run(matrix: Matrix, cell: Cell, beyond: Steps, beginning: int | None) -
     return RunLog(
         cell.name,
         matrix.folder.resolve().name,
-        _config(cell, read_json(folder / "config.json") or {}),
+        _config(cell, read_record(folder / "config.json") or {}),
         state.effective if state else "unrecorded",
         started,
         finished,
@@ -83,7 +83,7 @@ def _beginning(cell_dir: Path) -> int:
     """The newest attempt that went on with nothing: it began the log."""
     numbers = [int(path.name) for path in (cell_dir / "attempts").glob("[0-9]*")]
     for number in sorted(numbers, reverse=True):
-        record = read_json(cell_dir / "attempts" / str(number) / "config.json")
+        record = read_attempt(cell_dir, number, "config.json")
         if record is not None and "--resume" not in record.get("command", ()):
             return number
     return 0

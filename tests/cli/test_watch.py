@@ -1,4 +1,4 @@
-"""`pyllmc watch`: one frame, and a live view that is left and comes back."""
+"""`pyllmc watch`: one frame, and a live view that is left."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_live_view_follows_and_is_left(terminal: Terminal, folder: Path, how: st
     else:
         number = signal.SIGINT if how == "Ctrl-C" else signal.SIGTERM
         os.kill(terminal.process.pid, number)
-    terminal.read_until("comes back")
+    terminal.read_until("shows them again")
     assert terminal.process.wait(20) == 0
     assert "\x1b[?1049l" in terminal.text  # the terminal's own screen is back
     assert termios.tcgetattr(terminal.side) == terminal.before

@@ -1,4 +1,4 @@
-"""Writing aside and renaming (pyllmc/files.py)."""
+"""Writing aside and renaming, and reading JSON (pyllmc/files.py)."""
 
 import errno
 import os
@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from pyllmc.errors import WriteError
-from pyllmc.files import atomic_write, atomic_writer
+from pyllmc.errors import FormatError, WriteError
+from pyllmc.files import atomic_write, atomic_writer, read_json_object
 
 
 def test_whole_file_appears_under_its_name_and_nothing_else_stays(tmp_path):
@@ -76,3 +76,34 @@ def test_the_permissions_of_a_replaced_file_are_kept(tmp_path):
     path.chmod(0o750)
     atomic_write(path, "new")
     assert stat.S_IMODE(path.stat().st_mode) == 0o750
+
+
+def test_a_json_object_is_read_and_a_missing_file_is_none(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": [1, "é"]}')
+    assert read_json_object(tmp_path / "a.json") == {"a": [1, "é"]}
+    assert read_json_object(tmp_path / "b.json") is None
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON"),
+        (b'{"a": 1', "is not JSON"),
+        (b'{"a": "\xff"}', "is not JSON"),
+        (b"[" * 200_000, "is not JSON"),
+        (b"[1]", "holds no JSON object"),
+    ],
+    ids=["empty", "cut", "not-utf8", "too-deep", "a-list"],
+)
+def test_what_is_no_json_object_is_refused_with_the_advice(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=message) as error:
+        read_json_object(path, "give a new folder")
+    assert str(error.value).startswith(f"{path} ")
+    assert str(error.value).endswith("; give a new folder")
+
+
+def test_a_folder_in_the_place_of_a_json_file_is_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"cannot be read: Is a directory$"):
+        read_json_object(tmp_path)

@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pyllmc.data.progress import clock
 from pyllmc.experiments.board import Board, Row
 from pyllmc.experiments.metrics import Metrics
-from pyllmc.experiments.text_table import text_table
 
 
 def append(path: Path, *records: dict[str, object], end: str = "\n") -> None:
@@ -86,10 +84,3 @@ def test_time_left_is_never_less_than_a_running_cells(tmp_path: Path) -> None:
 def test_time_left_is_unknown_before_the_first_step(tmp_path: Path) -> None:
     row = Row("a", "queued", 100, True, Metrics(tmp_path / "a.jsonl"))
     assert Board({"a": row}).left is None
-
-
-def test_clock_and_columns() -> None:
-    assert [clock(seconds) for seconds in (None, 0.4, 59.6, 3599, 3661)] == [
-        "-", "0:00", "1:00", "59:59", "1:01:01"]  # fmt: skip
-    assert text_table(("a", "n"), [("x", "1"), ("yy", "10")], right=("n",)).splitlines() == [
-        "a    n", "x    1", "yy  10"]  # fmt: skip

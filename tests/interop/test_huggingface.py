@@ -281,14 +281,19 @@ def test_metadata_that_cannot_be_ours_is_refused(
     refused(folder, tmp_path, "metadata under 'pyllmc'")
 
 
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_a_missing_or_damaged_file_is_refused(name: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [("config.json", "there is no"), ("model.safetensors", "No such file")],
+)
+def test_a_missing_or_damaged_file_is_refused(
+    name: str, missing: str, folder: Path, tmp_path: Path
+) -> None:
     data = (folder / name).read_bytes()
-    for damaged in (b"", data[:5], data[: len(data) // 2], b"[1]", b"\xff" * 64):
+    for damaged in (b"", data[:5], data[: len(data) // 2], b"[1]", b"[" * 100_000, b"\xff" * 64):
         (folder / name).write_bytes(damaged)
         refused(folder, tmp_path, name)
     (folder / name).unlink()
-    refused(folder, tmp_path, "No such file")
+    refused(folder, tmp_path, missing)
 
 
 def test_a_pickle_is_not_read(folder: Path, tmp_path: Path) -> None:

@@ -384,6 +384,15 @@ def test_folder_that_holds_something_else_is_refused(experiment: Path, tmp_path:
     assert [path.name for path in (tmp_path / "tb").iterdir()] == ["kept"]
 
 
+def test_spoiled_memory_is_refused_with_what_helps(experiment: Path, tmp_path: Path) -> None:
+    (tmp_path / "tb").mkdir()
+    (tmp_path / "tb" / ".pyllmc.json").write_text("{")
+    done = export(experiment, "tensorboard", tmp_path / "tb")
+    assert done.returncode == 4
+    assert ".pyllmc.json is not JSON" in done.stderr
+    assert done.stderr.endswith("; give a new folder\n")
+
+
 def test_nothing_logged_is_told(experiment: Path, tmp_path: Path) -> None:
     needs("tensorboard", "tensorboardX")
     for path in (experiment / "logs").iterdir():

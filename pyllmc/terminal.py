@@ -1,9 +1,10 @@
-"""Progress of a long step, on stderr: a bar on a terminal, a plain line every few seconds else."""
+"""What people at a terminal get to see: times, columns, and the progress of a long step."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Container, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,31 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def text_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Container[str] = ()
+) -> str:
+    """Rows of texts under their headers; the columns named in `right` are aligned right."""
+    widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
+    lines = []
+    for row in (headers, *rows):
+        cells = [
+            text.rjust(width) if header in right else text.ljust(width)
+            for header, text, width in zip(headers, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def number(value: object, form: str = ".4f") -> str:
+    """A number in the given form, `-` for anything else."""
+    return format(value, form) if isinstance(value, (int, float)) else "-"
+
+
 class Progress:
     """`with Progress("tokenizing", total) as p: p.update(done)`, in bytes or any other `unit`.
 
-    `done` counts from the start of the step; `total` may be None when nobody knows it.
+    It is shown on stderr: a bar on a terminal, else a plain line every few seconds. `done` counts
+    from the start of the step; `total` may be None when nobody knows it.
     """
 
     def __init__(self, title: str, total: int | None = None, unit: str = "MB") -> None:

@@ -7,23 +7,14 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from pyllmc.data.progress import clock
-from pyllmc.experiments.board import Board, Row
-from pyllmc.experiments.text_table import number
+from pyllmc.experiments.board import STYLES, Board, Row
+from pyllmc.terminal import clock, number
 
 if TYPE_CHECKING:
     import rich.table
 
 _SILENCE_SECONDS = 30.0
 _REDRAW_SECONDS = 0.5
-_STYLES = {
-    "running": "bold",
-    "done": "green",
-    "failed": "red",
-    "diverged": "magenta",
-    "preempted": "yellow",
-    "queued": "dim",
-}
 
 
 class Display(Protocol):
@@ -199,7 +190,7 @@ class LiveTable:
             )
             table.add_row(
                 row.name,
-                Text(row.state, style=_STYLES.get(row.state, "")),
+                Text(row.state, style=STYLES.get(row.state, "")),
                 f"{metrics.updates:,}/{row.steps:,}" if began else "",
                 number(metrics.train_loss) if began else "",
                 number(metrics.val_loss) if began else "",
