@@ -18,8 +18,9 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{settings['repeats']} alternating rounds of at least {settings['steps']} timed steps "
         "each; ratios are medians of those taken within a round. MLP memory is that of weights, "
         "gradients and both moments of a layer; its share of dense is also the share of the dense "
-        "products that the band's tiles do (a band that saves too little is stored and multiplied "
-        "as a whole matrix). Peak memory is the whole process's.",
+        "work that two of a step's three products of a band do, and the third does little more (a "
+        "band that saves too little is stored and multiplied as a whole matrix). Peak memory is "
+        "the whole process's.",
         "",
         "![Step time and memory against bandwidth](bandwidth.png)",
         "",
