@@ -214,6 +214,7 @@ void copy_now(Device device, void* to, const void* from, int64_t bytes) {
 }
 
 void zero(const Context& context, void* at, int64_t bytes) {
+  if (bytes == 0) return;
   if (context.device == Device::cpu) {
     std::memset(at, 0, static_cast<size_t>(bytes));
   } else {

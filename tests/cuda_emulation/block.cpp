@@ -308,6 +308,10 @@ void begin_copy(void* shared, const void* global, size_t bytes, size_t read) {
   require_shared(shared, bytes, bytes, "asynchronous copy");
   require_aligned(global, bytes, "asynchronous copy");
   if (read > bytes) fail("asynchronous copy of %zu bytes reads %zu", bytes, read);
+  // Nothing is read there, but a tool that watches a real GPU may look at the address.
+  if (read == 0 && !allocated(global, bytes)) {
+    fail("asynchronous copy of nothing from outside every allocation");
+  }
   std::memset(shared, kUnwritten, bytes);
   machine().running->begun.push_back({shared, global, bytes, read});
 }

@@ -56,6 +56,8 @@ class DeviceAccess {
   DeviceAccess(const DeviceAccess&) = delete;
   DeviceAccess& operator=(const DeviceAccess&) = delete;
 };
+// Whether all of these bytes belong to one allocation.
+bool allocated(const void* at, size_t bytes);
 // Fails when something was written around an allocation. Called while its kernel is being run.
 void check_guards();
 

@@ -6,10 +6,10 @@
 //
 // What hardware would punish or leave undefined is an error here, told by cudaGetLastError() and
 // cudaGetErrorString(): barriers that not all threads reach, lanes that meet in different warp
-// operations, misaligned vectors, shared memory past the launch's bytes, writes around an
-// allocation, more shared memory than every card grants, a recording with an open branch. Memory
-// starts as NaN. The order of threads and blocks, and of a branch and its origin, can be turned
-// round (PYLLMC_EMULATION_ORDER), so that races show as different bits.
+// operations, misaligned vectors, copies from outside of memory, shared memory past the launch's
+// bytes, writes around an allocation, more shared memory than every card grants, a recording with
+// an open branch. Memory starts as NaN. The order of threads and blocks, and of a branch and its
+// origin, can be turned round (PYLLMC_EMULATION_ORDER), so that races show as different bits.
 #pragma once
 
 #include <cmath>

@@ -124,6 +124,15 @@ DeviceAccess::~DeviceAccess() {
   lock().unlock();
 }
 
+bool allocated(const void* at, size_t bytes) {
+  const auto* const first = static_cast<const unsigned char*>(at);
+  const auto& live = region().live;
+  auto found = live.upper_bound(const_cast<unsigned char*>(first));
+  if (found == live.begin()) return false;
+  --found;
+  return first + bytes <= found->first + found->second.bytes;
+}
+
 void check_guards() {
   for (const auto& [at, allocation] : region().live) {
     const unsigned char* behind = at + allocation.bytes;

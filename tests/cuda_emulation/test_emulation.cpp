@@ -107,6 +107,11 @@ void part_copy(const float* x, float* out) {
   for (int i = 0; i < 4; ++i)
     out[4 * threadIdx.x + i] = shared_memory<float>()[4 * threadIdx.x + i];
 }
+void copy_of_nothing(const float* x) {
+  copy_async(shared_memory<float>() + 4 * threadIdx.x, x + 4 * threadIdx.x, 0);
+  copy_commit();
+  copy_wait<0>();
+}
 // Lacks a barrier between the write and the neighbour's read.
 void racing(float* out) {
   auto* shared = shared_memory<float>();
@@ -202,6 +207,9 @@ TEST(asynchronous_copies) {
   CHECK(failure(part_copy, 1, 32, 512, x.device, out.device).empty());
   out.get();
   for (size_t i = 0; i < 128; ++i) CHECK(out.host[i] == (i % 4 < 2 ? 1.0f : 0.0f));
+  CHECK(failure(copy_of_nothing, 1, 32, 512, x.device).empty());
+  const float* const end = x.device + 4;
+  CHECK(failure(copy_of_nothing, 1, 32, 512, end).find("outside every") != std::string::npos);
 }
 
 TEST(a_race_shows_when_the_order_is_turned_round) {

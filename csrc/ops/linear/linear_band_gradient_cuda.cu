@@ -3,6 +3,7 @@
 // tiles share once a block. A warp owns one tile, or half of its window. The parts of the rows are
 // added up in order by a second kernel.
 #include <algorithm>
+#include <type_traits>
 
 #include "ops/linear/linear_band_cuda.cuh"
 #include "ops/linear/linear_parts_cuda.h"
@@ -58,29 +59,41 @@ __global__ void __launch_bounds__(kTiles * kGroups * kWarp, 2 / kGroups)
   const int begin_row = static_cast<int>(blockIdx.z) * p.rows;
   const int end_row = min(begin_row + p.rows, p.M);
   int loading_row = begin_row, loading_stage = 0;
+  // `whole`: all rows of the chunk are there. Where nothing is read, an address lies inside all the
+  // same.
+  const auto load_chunk = [&](auto whole) {
+    unsigned char* const stage = ring + loading_stage * stage_bytes;
+    const int row0 = loading_row + warp;
+    const bf16* const channels =
+        p.residual + int64_t{row0} * band.residual + first_channel + lane * kUnit;
+#pragma unroll
+    for (int unit = 0; unit < kMostUnits; unit += kWarp) {
+      if (unit + lane >= units) continue;
+#pragma unroll
+      for (int r = 0; r < kDepth; r += kWarps) {
+        const bool there = decltype(whole)::value || row0 + r < end_row;
+        copy_async(stage + (warp + r) * pitch_bytes + (unit + lane) * 16,
+                   there ? channels + int64_t{r} * band.residual + unit * kUnit : p.residual,
+                   there ? 16 : 0);
+      }
+    }
+    const int half_row0 = 2 * warp + lane / 16, h = first_hidden + lane % 16 * kUnit;
+    const bool in_row = h < band.hidden;
+    const bf16* const hidden =
+        p.hidden + int64_t{loading_row + half_row0} * band.hidden + (in_row ? h : 0);
+#pragma unroll
+    for (int r = 0; r < kDepth; r += 2 * kWarps) {
+      const bool there = decltype(whole)::value || loading_row + half_row0 + r < end_row;
+      copy_async(stage + channels_bytes + ((half_row0 + r) * kHiddenPitch + lane % 16) * 16,
+                 there ? hidden + int64_t{r} * band.hidden : p.hidden, there && in_row ? 16 : 0);
+    }
+  };
   const auto load_next = [&] {
     if (loading_row < end_row) {
-      unsigned char* const stage = ring + loading_stage * stage_bytes;
-      const int row0 = loading_row + warp;
-      const bf16* const channels =
-          p.residual + int64_t{row0} * band.residual + first_channel + lane * kUnit;
-#pragma unroll
-      for (int unit = 0; unit < kMostUnits; unit += kWarp) {
-        if (unit + lane >= units) continue;
-#pragma unroll
-        for (int r = 0; r < kDepth; r += kWarps) {
-          copy_async(stage + (warp + r) * pitch_bytes + (unit + lane) * 16,
-                     channels + int64_t{r} * band.residual + unit * kUnit,
-                     row0 + r < end_row ? 16 : 0);
-        }
-      }
-      const int half_row0 = 2 * warp + lane / 16, h = first_hidden + lane % 16 * kUnit;
-      const bf16* const hidden = p.hidden + int64_t{loading_row + half_row0} * band.hidden + h;
-#pragma unroll
-      for (int r = 0; r < kDepth; r += 2 * kWarps) {
-        copy_async(stage + channels_bytes + ((half_row0 + r) * kHiddenPitch + lane % 16) * 16,
-                   hidden + int64_t{r} * band.hidden,
-                   loading_row + half_row0 + r < end_row && h < band.hidden ? 16 : 0);
+      if (loading_row + kDepth <= end_row) {
+        load_chunk(std::true_type());
+      } else {
+        load_chunk(std::false_type());
       }
       loading_row += kDepth;
       loading_stage = loading_stage + 1 == kStages ? 0 : loading_stage + 1;

@@ -41,6 +41,7 @@ const void* at(const void* base, DType type, int64_t element) {
 }
 
 void clear(const Context& context, float* data, int64_t floats) {
+  if (floats == 0) return;
   check(cudaMemsetAsync(data, 0, static_cast<size_t>(floats) * sizeof(float),
                         static_cast<cudaStream_t>(context.stream)),
         "setting memory to 0");

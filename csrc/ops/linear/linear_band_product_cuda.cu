@@ -190,8 +190,8 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int r = i * (kThreads / 4);
-      copy_async(to + r * kRowBytes, from + int64_t{r} * p.K,
-                 row0 + r < p.finish.M && k < p.K ? 16 : 0);
+      const bool there = row0 + r < p.finish.M && k < p.K;
+      copy_async(to + r * kRowBytes, there ? from + int64_t{r} * p.K : p.x, there ? 16 : 0);
     }
   };
   // The tile whose weights this thread copies: always the same (expand), or that of the chunk which
@@ -210,7 +210,7 @@ __global__ void __launch_bounds__(64 * kWarps, kWarps == 4 ? 1 : 2) product_kern
       const int channel = (kExpand ? cut.first + kDepth * chunk : column) + r;
       const bool stored = channel >= tile.begin && channel < tile.end;
       copy_async(to + r * units * 16 + (unit ^ (kExpand ? r % 8 : r / 2 % 4)) * 16,
-                 from + (stored ? channel - tile.begin : 0) * static_cast<int>(kBandTile),
+                 stored ? from + (channel - tile.begin) * static_cast<int>(kBandTile) : p.w,
                  stored ? 16 : 0);
     }
   };
