@@ -226,7 +226,8 @@ std::mutex& plans_lock() {
 
 // The caller holds plans_lock() for as long as it uses the plan.
 Plan& plan_of(const Context& context, const Gemm& g) {
-  static std::map<Key, Plan> plans;
+  // Never ended: at the end of the process the library that made them may have ended itself.
+  static auto& plans = *new std::map<Key, Plan>;
   const auto [entry, added] = plans.try_emplace(key_of(context, g));
   Plan& plan = entry->second;
   if (!added) return plan;
