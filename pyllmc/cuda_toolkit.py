@@ -52,7 +52,8 @@ class Toolkit:
 
 
 def find_toolkit() -> Toolkit:
-    """The first of each in: $CUDA_HOME, this Python's packages, the PATH, /usr/local/cuda."""
+    """The first of each in: $CUDA_HOME, this Python's packages, the PATH, /usr/local/cuda; cuBLASLt
+    from this Python's packages where they have it."""
     roots = _roots()
     found = Toolkit()
     for root in roots:
@@ -66,7 +67,7 @@ def find_toolkit() -> Toolkit:
     # The compiler's own headers first: those of other places may be of another version. But this
     # Python's cuBLASLt first: whichever is opened first serves CuPy's and PyTorch's cuBLAS too.
     own = found.nvcc.parent.parent
-    packages_first = list(roots)
+    packages_first = sorted(roots, key=lambda root: root.parent.name != "nvidia")
     roots.sort(key=lambda root: root != own)
     for name, header in (
         ("CUDA runtime's header (cuda_runtime.h)", "cuda_runtime.h"),
