@@ -77,7 +77,9 @@ class Check:
         self.environment["PYLLMC_CUDA"] = "1"
         # What is being checked, never an emulation that the caller's environment names.
         self.environment["PYLLMC_CUDA_LIBRARY"] = str(ROOT / "pyllmc" / "libpyllmc_cuda.so")
-        self.environment["PYTHONPATH"] = str(ROOT)
+        # Packages may have been brought along by the caller's.
+        paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        self.environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self.environment["PYTHONUNBUFFERED"] = "1"
         # What PyTorch compiles in the background is found again when it is timed.
         self.environment["TORCHINDUCTOR_FX_GRAPH_CACHE"] = "1"

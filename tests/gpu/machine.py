@@ -20,7 +20,8 @@ PACKAGES = (
 
 def query_gpu() -> dict[str, str]:
     """Name, driver and compute capability of the first GPU, empty where there is none."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,compute_cap,memory.total"]
+    query = [find_tool("nvidia-smi") or "nvidia-smi"]
+    query += ["--query-gpu=name,driver_version,compute_cap,memory.total"]
     try:
         done = subprocess.run(
             [*query, "--format=csv,noheader"], capture_output=True, text=True, timeout=60
@@ -34,8 +35,8 @@ def query_gpu() -> dict[str, str]:
 
 
 def find_tool(name: str) -> str | None:
-    """A program of the PATH, else of where CUDA and NVIDIA's tools are installed."""
-    places = ["/usr/local/cuda*/bin", "/usr/local/cuda*/compute-sanitizer"]
+    """A program of the PATH, else of where CUDA, the driver and NVIDIA's tools are installed."""
+    places = ["/usr/local/cuda*/bin", "/usr/local/cuda*/compute-sanitizer", "/usr/local/nvidia/bin"]
     places += ["/opt/nvidia/*", "/opt/nvidia/*/*", "/opt/nvidia/*/*/bin"]
     found = [shutil.which(name)]
     for place in places:

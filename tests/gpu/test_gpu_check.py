@@ -112,6 +112,16 @@ def test_parts_write_one_log_and_their_results(new_check, tmp_path):
     assert log.index("==== steps") < log.index('"a"') < log.index("==== linear")
 
 
+def test_parts_find_the_packages_that_the_caller_brought(new_check, tmp_path, monkeypatch):
+    (tmp_path / "brought.py").write_text("print('brought along')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    command = [sys.executable, "-c", "import brought, pyllmc; print(pyllmc.__file__)"]
+    part, text = new_check(100, "steps").run("steps", command)
+    assert part.state == "passed"
+    assert "brought along" in text
+    assert str(HERE.parents[1]) in text
+
+
 def test_a_part_that_takes_too_long_is_stopped(gpu_check, new_check, monkeypatch):
     monkeypatch.setitem(gpu_check.PARTS, "steps", (5, 0))
     part, _ = new_check(100, "steps").run("steps", ["sh", "-c", "sleep 60; true"])
