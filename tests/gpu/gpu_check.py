@@ -185,7 +185,11 @@ class Check:
             self.skip(tool, "there is no compute-sanitizer on the PATH or beside CUDA")
             return
         known = subprocess.run(
-            [sanitizer, "--help"], capture_output=True, text=True, timeout=30
+            [sanitizer, "--help"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=30,
         ).stdout
         command = [sys.executable, str(HERE / "small_runs.py"), sanitizer, "--tool", tool]
         command += ["--error-exitcode", "9", "--print-limit", "20"]
