@@ -34,6 +34,12 @@ class MakeExtension(build_ext):
                     f"building pyllmc needs {tool!r}, which is not on the PATH: install it "
                     "(Debian, Ubuntu: apt install g++ make) and try again"
                 )
+        header = Path(sysconfig.get_path("include")) / "Python.h"
+        if not header.exists():
+            raise SystemExit(
+                f"building pyllmc needs Python's headers, and there is no {header}: install them "
+                "(Debian, Ubuntu: apt install python3-dev) and try again"
+            )
         # A build in place and a wheel see different include folders: each keeps its own objects.
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         if self.inplace:

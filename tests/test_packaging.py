@@ -105,6 +105,23 @@ def test_source_archive_holds_what_is_tracked_and_nothing_ignored(
     assert ignored.stdout == ""
 
 
+def test_build_names_the_package_of_python_headers_that_are_missing(
+    repo_root: Path, tmp_path: Path
+) -> None:
+    script = (
+        "import runpy, sys, sysconfig\n"
+        f"sysconfig.get_path = lambda name: {str(tmp_path)!r}\n"
+        "sys.argv = ['setup.py', '-q', 'build_ext', '--inplace']\n"
+        "runpy.run_path('setup.py', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=repo_root, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"there is no {tmp_path}/Python.h" in done.stderr
+    assert "python3-dev" in done.stderr
+
+
 def test_package_never_uses_pickle(repo_root: Path) -> None:
     modules = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
     names = {"read_pickle", "to_pickle", "allow_pickle"}

@@ -37,12 +37,21 @@ inline Tokens tokens_of(const IntArray& array) {
   return view_of<const int32_t>(array, array.data());
 }
 
-// Throws UsageError for an id outside [least, vocab).
-inline void require_tokens(const IntArray& tokens, int32_t least, int64_t vocab) {
-  for (const int32_t* id = tokens.data(); id < tokens.data() + tokens.size(); ++id) {
+// Token ids in an array of whole numbers of any width. Throws UsageError for an id outside
+// [least, vocab) and for numbers that are not whole; least is at least -2^31.
+inline IntArray token_ids(const pybind11::array& tokens, int64_t least, int64_t vocab) {
+  const char kind = tokens.dtype().kind();
+  if (kind != 'i' && kind != 'u') {
+    throw UsageError(message("token ids of type ", std::string(pybind11::str(tokens.dtype())),
+                             ", expected whole numbers"));
+  }
+  const pybind11::array_t<int64_t, pybind11::array::c_style | pybind11::array::forcecast> ids(
+      tokens);
+  for (const int64_t* id = ids.data(); id < ids.data() + ids.size(); ++id) {
     if (*id >= least && *id < vocab) continue;
     throw UsageError(message("token ", *id, " is not in the vocabulary of ", vocab));
   }
+  return IntArray(ids);
 }
 
 // A new array, zeroed.

@@ -38,13 +38,13 @@ class PyModel {
     }
   }
 
-  py::object loss(const IntArray& inputs, const IntArray& targets) {
+  py::object loss(const py::object& inputs, const py::object& targets) {
     const Loss loss = measure(inputs, targets, nullptr);
     return py::make_tuple(loss.sum, loss.count);
   }
 
   // (sum, count, {name: gradient}) of scale * sum; gradients start from 0.
-  py::object loss_and_gradients(const IntArray& inputs, const IntArray& targets, float scale) {
+  py::object loss_and_gradients(const py::object& inputs, const py::object& targets, float scale) {
     const Loss loss = measure(inputs, targets, &scale);
     const ParameterTable& table = model_->parameters();
     py::dict gradients;
@@ -55,8 +55,9 @@ class PyModel {
   }
 
   // Logits (n, V) after each of n tokens, by decoding with a cache.
-  FloatArray logits(const IntArray& tokens) {
-    const Tokens ids = tokens_of(tokens);
+  FloatArray logits(const py::object& tokens) {
+    const IntArray array = token_ids(tokens, 0, model_->vocab_size());
+    const Tokens ids = tokens_of(array);
     Context context = context_.decoding();
     const auto state = model_->start_decoding(context, ids.numel());
     FloatArray out = zeros({ids.numel(), model_->vocab_size()});
@@ -91,8 +92,11 @@ class PyModel {
   };
 
   // The loss, with gradients where there is a scale for them.
-  Loss measure(const IntArray& inputs, const IntArray& targets, const float* scale) {
-    Batch batch = prepare(inputs, targets);
+  Loss measure(const py::object& inputs, const py::object& targets, const float* scale) {
+    const int64_t vocab = model_->vocab_size();
+    const IntArray input_ids = token_ids(inputs, 0, vocab);
+    const IntArray target_ids = token_ids(targets, INT32_MIN, vocab);
+    Batch batch = prepare(input_ids, target_ids);
     ParameterTable& table = model_->parameters();
     OnDevice call = {{}, scale ? *scale : 0};
     OnDevice* at = &call;
@@ -119,8 +123,6 @@ class PyModel {
     if (inputs.ndim() != 2) throw UsageError("inputs must be (B, T)");
     const int64_t B = inputs.shape(0), T = inputs.shape(1);
     require_shape("model", "targets", tokens_of(targets), {B, T});
-    require_tokens(inputs, 0, model_->vocab_size());
-    require_tokens(targets, INT32_MIN, model_->vocab_size());
     if (B != B_ || T != T_) {
       B_ = T_ = 0;  // for as long as memory may turn out not to suffice
       model_->prepare(context_, B, T, gradients_ ? Mode::train : Mode::evaluate);
@@ -279,7 +281,7 @@ void bind_model(py::module_& m) {
           "Multiplies each weight with a pattern by 1 / sqrt(density).")
       .def("loss", &PyModel::loss, py::arg("inputs"), py::arg("targets"),
            "(sum of losses in nats, count) over targets >= 0; inputs and targets are ids (B, T), "
-           "int32.\n"
+           "whole numbers.\n"
            "Raises UsageError for other shapes and for ids outside the vocabulary.")
       .def("loss_and_gradients", &PyModel::loss_and_gradients, py::arg("inputs"),
            py::arg("targets"), py::arg("scale") = 1.0f,

@@ -118,13 +118,13 @@ FloatArray attention_decode_py(const FloatArray& qkv, int64_t heads, int64_t cap
   return all;
 }
 
-FloatArray embedding_forward_py(const IntArray& tokens, const FloatArray& wte,
+FloatArray embedding_forward_py(const py::object& token_array, const FloatArray& wte,
                                 const FloatArray& wpe, int32_t first_position, int threads,
                                 const std::string& device) {
-  require_rank("tokens", tokens, 2);
   require_rank("wte", wte, 2);
   require_rank("wpe", wpe, 2);
-  require_tokens(tokens, 0, wte.shape(0));
+  const IntArray tokens = token_ids(token_array, 0, wte.shape(0));
+  require_rank("tokens", tokens, 2);
   require_positions(first_position, tokens.shape(1), wpe.shape(0));
   FloatArray x = zeros({tokens.shape(0), tokens.shape(1), wte.shape(1)});
   OpCall call(threads, device);
@@ -137,11 +137,11 @@ FloatArray embedding_forward_py(const IntArray& tokens, const FloatArray& wte,
   return x;
 }
 
-py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, int64_t vocab,
+py::tuple embedding_backward_py(const py::object& token_array, const FloatArray& dx, int64_t vocab,
                                 int64_t positions, int threads, const std::string& device) {
-  require_rank("tokens", tokens, 2);
   require_rank("dx", dx, 3);
-  require_tokens(tokens, 0, vocab);
+  const IntArray tokens = token_ids(token_array, 0, vocab);
+  require_rank("tokens", tokens, 2);
   FloatArray dwte = zeros({vocab, dx.shape(2)}), dwpe = zeros({positions, dx.shape(2)});
   IntArray order(tokens.size());
   std::vector<int32_t> places(static_cast<size_t>(vocab) + 1);
@@ -156,13 +156,13 @@ py::tuple embedding_backward_py(const IntArray& tokens, const FloatArray& dx, in
   return py::make_tuple(dwte, dwpe);
 }
 
-py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const IntArray& targets,
+py::tuple classifier_py(const FloatArray& x, const FloatArray& wte, const py::object& target_array,
                         int64_t vocab, float scale, bool gradients, const std::string& precision,
                         int threads, const std::string& device) {
   require_rank("x", x, 2);
   require_rank("wte", wte, 2);
   require_between("vocab", vocab, 1, wte.shape(0));
-  require_tokens(targets, INT32_MIN, vocab);
+  const IntArray targets = token_ids(target_array, INT32_MIN, vocab);
   OpCall call(threads, device, precision);
   Loss loss;
   ClassifierArgs args = {

@@ -19,7 +19,7 @@
 #include <string>
 #include <vector>
 
-#include "core/json_value.h"
+#include "core/json.h"
 #include "formats/file_reader.h"
 
 namespace pyllmc {

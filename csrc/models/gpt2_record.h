@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/json_value.h"
+#include "core/json.h"
 #include "models/gpt2.h"
 
 namespace pyllmc {

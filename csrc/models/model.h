@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/context.h"
-#include "core/json_value.h"
+#include "core/json.h"
 #include "core/loss.h"
 #include "layers/parameter.h"
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/json_value.h"
+#include "core/json.h"
 #include "formats/atomic_file.h"
 #include "formats/crc32.h"
 

@@ -110,104 +110,104 @@ void LogWriter::text(int64_t step, const char* key, double loss) {
   write(text_file_, text_path_, line);
 }
 
+void LogWriter::json(const char* type, JsonValue::Object facts) {
+  facts.emplace(facts.begin(), "type", type);
+  write(json_file_, json_path_, JsonValue(std::move(facts)).text());
+}
+
 void LogWriter::started(const TrainFacts& f) {
   const TrainSettings& s = f.settings;
   if (f.resumed) {
-    json(JsonLine("resume")
-             .add("step", f.resumed->step)
-             .add("state", f.resumed->folder)
-             .add("changed", f.resumed->changed)
-             .add("threads", static_cast<int64_t>(s.threads))
-             .text());
+    json("resume", {{"step", f.resumed->step},
+                    {"state", f.resumed->folder},
+                    {"changed", f.resumed->changed},
+                    {"threads", int64_t{s.threads}}});
     if (f.resumed->progress.log) return;
   }
   const Machine machine = machine_of(device_of(s.device), precision_of(s.precision));
-  JsonLine line("settings");
-  line.add("version", std::string_view(version()))
-      .add("model", s.model)
-      .add("train_data", s.train_data)
-      .add("val_data", s.val_data)
-      .add("steps", s.steps)
-      .add("batch_size", s.batch_size)
-      .add("sequence_length", *s.sequence_length)
-      .add("accumulate", s.accumulate)
-      .add("train_eval_batches", s.train_eval_batches)
-      .add("learning_rate", s.learning_rate)
-      .add("warmup", s.warmup);
-  s.min_lr ? line.add("min_lr", *s.min_lr) : line.add_null("min_lr");
-  line.add("weight_decay", s.weight_decay)
-      .add("grad_clip", s.grad_clip)
-      .add_value("fc1_bandwidth", json_numbers(s.fc1_bandwidth))
-      .add_value("fc2_bandwidth", json_numbers(s.fc2_bandwidth))
-      .add("pattern", s.pattern)
-      .add("mask_seed", s.mask_seed)
-      .add("init_scale", s.init_scale)
-      .add("mask_init", s.mask_init)
-      .add("execution", s.execution)
-      .add("precision", s.precision)
-      .add("init_seed", *s.init_seed)
-      .add("data_seed", s.data_seed)
-      .add("device", s.device)
-      .add("threads", static_cast<int64_t>(s.threads))
-      .add("kernels", machine.kernels)
-      .add("gpu", machine.gpu);
-  for (const auto& [name, value] : f.dimensions) line.add_value(name, value);
-  line.add("parameters", f.parameters);
+  JsonValue::Object settings = {
+      {"version", version()},
+      {"model", s.model},
+      {"train_data", s.train_data},
+      {"val_data", s.val_data},
+      {"steps", s.steps},
+      {"batch_size", s.batch_size},
+      {"sequence_length", *s.sequence_length},
+      {"accumulate", s.accumulate},
+      {"train_eval_batches", s.train_eval_batches},
+      {"learning_rate", s.learning_rate},
+      {"warmup", s.warmup},
+      {"min_lr", s.min_lr ? JsonValue(*s.min_lr) : JsonValue()},
+      {"weight_decay", s.weight_decay},
+      {"grad_clip", s.grad_clip},
+      {"fc1_bandwidth", json_numbers(s.fc1_bandwidth)},
+      {"fc2_bandwidth", json_numbers(s.fc2_bandwidth)},
+      {"pattern", s.pattern},
+      {"mask_seed", s.mask_seed},
+      {"init_scale", s.init_scale},
+      {"mask_init", s.mask_init},
+      {"execution", s.execution},
+      {"precision", s.precision},
+      {"init_seed", *s.init_seed},
+      {"data_seed", s.data_seed},
+      {"device", s.device},
+      {"threads", int64_t{s.threads}},
+      {"kernels", machine.kernels},
+      {"gpu", machine.gpu},
+  };
+  const auto add = [&](std::string name, JsonValue value) {
+    settings.emplace_back(std::move(name), std::move(value));
+  };
+  for (const auto& [name, value] : f.dimensions) add(name, value);
+  add("parameters", f.parameters);
   for (const PatternedWeight& weight : f.weights) {
-    line.add_value(weight.name + "_kept", kept_per_layer(weight))
-        .add(weight.name + "_total", weight.total / std::ssize(weight.patterns));
+    add(weight.name + "_kept", kept_per_layer(weight));
+    add(weight.name + "_total", weight.total / std::ssize(weight.patterns));
   }
-  line.add("train_tokens", f.train_tokens)
-      .add("val_tokens", f.val_tokens)
-      .add("train_fingerprint", hex_text(f.train_fingerprint))
-      .add("val_fingerprint", hex_text(f.val_fingerprint))
-      .add("val_tokens_evaluated", f.val_batches_used * s.batch_size * *s.sequence_length)
-      .add("memory_bytes", total_bytes(f.memory));
-  json(line.text());
+  add("train_tokens", f.train_tokens);
+  add("val_tokens", f.val_tokens);
+  add("train_fingerprint", hex_text(f.train_fingerprint));
+  add("val_fingerprint", hex_text(f.val_fingerprint));
+  add("val_tokens_evaluated", f.val_batches_used * s.batch_size * *s.sequence_length);
+  add("memory_bytes", total_bytes(f.memory));
+  json("settings", std::move(settings));
 }
 
 void LogWriter::validated(int64_t step, const Loss& loss) {
   text(step, "tel", loss.mean());
-  json(JsonLine("val").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+  json("val", {{"step", step}, {"loss", loss.mean()}, {"tokens", loss.count}});
 }
 
 void LogWriter::measured_train_subset(int64_t step, const Loss& loss) {
   text(step, "tsb", loss.mean());
-  json(JsonLine("train_subset")
-           .add("step", step)
-           .add("loss", loss.mean())
-           .add("tokens", loss.count)
-           .text());
+  json("train_subset", {{"step", step}, {"loss", loss.mean()}, {"tokens", loss.count}});
 }
 
 void LogWriter::stepped(const StepResult& r, double seconds, int64_t tokens) {
   text(r.step, "trl", r.loss);
-  json(JsonLine("train")
-           .add("step", r.step)
-           .add("loss", r.loss)
-           .add("lr", r.learning_rate)
-           .add("grad_norm", r.gradient_norm)
-           .add("ms", seconds * 1e3)
-           .add("tokens_per_second", static_cast<double>(tokens) / seconds)
-           .text());
+  json("train", {{"step", r.step},
+                 {"loss", r.loss},
+                 {"lr", r.learning_rate},
+                 {"grad_norm", r.gradient_norm},
+                 {"ms", seconds * 1e3},
+                 {"tokens_per_second", static_cast<double>(tokens) / seconds}});
 }
 
 void LogWriter::sampled(int64_t step, const std::string& text) {
-  json(JsonLine("sample").add("step", step).add("text", text).text());
+  json("sample", {{"step", step}, {"text", text}});
 }
 
 void LogWriter::saved(int64_t step, const std::string& path) {
-  json(JsonLine("checkpoint").add("step", step).add("path", path).text());
+  json("checkpoint", {{"step", step}, {"path", path}});
 }
 
 void LogWriter::tested(int64_t step, const Loss& loss) {
   text(step, "tsl", loss.mean());
-  json(
-      JsonLine("test").add("step", step).add("loss", loss.mean()).add("tokens", loss.count).text());
+  json("test", {{"step", step}, {"loss", loss.mean()}, {"tokens", loss.count}});
 }
 
 void LogWriter::ended(int64_t step, EndStatus status) {
-  json(JsonLine("end").add("step", step).add("status", std::string_view(text_of(status))).text());
+  json("end", {{"step", step}, {"status", text_of(status)}});
 }
 
 std::optional<LogPosition> LogWriter::sync() {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <string>
 
+#include "core/json.h"
 #include "train/session.h"
 
 namespace pyllmc {
@@ -31,7 +32,7 @@ class LogWriter : public TrainObserver {
  private:
   void write(std::FILE* file, const std::string& path, const std::string& line);
   void text(int64_t step, const char* key, double loss);
-  void json(const std::string& line) { write(json_file_, json_path_, line); }
+  void json(const char* type, JsonValue::Object facts);
 
   std::string text_path_, json_path_;
   std::FILE* text_file_ = nullptr;

@@ -9,7 +9,7 @@
 
 #include "core/communicator.h"
 #include "core/device.h"
-#include "core/json_value.h"
+#include "core/json.h"
 #include "formats/training_state.h"
 #include "models/model.h"
 #include "optim/adamw.h"

@@ -19,7 +19,7 @@
 
 #include "check.h"
 #include "core/error.h"
-#include "core/json_value.h"
+#include "core/json.h"
 #include "formats/checkpoint.h"
 #include "formats/log_parser.h"
 #include "formats/tokenizer.h"

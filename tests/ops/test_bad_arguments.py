@@ -38,14 +38,25 @@ def test_number_of_threads(op, threads):
         getattr(ops, op)(*CALLS[op], threads=threads)
 
 
-@pytest.mark.parametrize("token", [-1, -(10**8), V, 10**8])
+@pytest.mark.parametrize("token", [-1, -(10**8), V, 10**8, 2**32 + 1])
 def test_tokens_of_an_embedding(token, device):
-    tokens = TOKENS.copy()
+    tokens = TOKENS.astype(np.int64)
     tokens[1, 2] = token
     with pytest.raises(UsageError, match=f"token {token} is not in the vocabulary of {V}"):
         ops.embedding_forward(tokens, W, WPE, device=device)
     with pytest.raises(UsageError, match=f"token {token} is not in the vocabulary of {V}"):
         ops.embedding_backward(tokens, DX, V, T, device=device)
+
+
+@pytest.mark.parametrize("width", [np.uint8, np.int16, np.int32, np.uint32, np.int64])
+def test_ids_of_any_width_are_the_same_ids(width):
+    expected = ops.embedding_forward(TOKENS, W, WPE)
+    np.testing.assert_array_equal(ops.embedding_forward(TOKENS.astype(width), W, WPE), expected)
+
+
+def test_ids_are_whole_numbers():
+    with pytest.raises(UsageError, match="token ids of type float64, expected whole numbers"):
+        ops.embedding_forward(TOKENS.astype(np.float64), W, WPE)
 
 
 @pytest.mark.parametrize("first", [-1, -(10**8), 3, 2**31 - 1])
@@ -59,9 +70,9 @@ def test_positions_of_an_embeddings_gradient(device):
         ops.embedding_backward(TOKENS, DX, V, 2, device=device)
 
 
-@pytest.mark.parametrize("target", [V, 10**8])
+@pytest.mark.parametrize("target", [V, 10**8, 2**32 + 1])
 def test_targets_of_the_classifier(target, device):
-    targets = TARGETS.copy()
+    targets = TARGETS.astype(np.int64)
     targets[4] = target
     with pytest.raises(UsageError, match=f"token {target} is not in the vocabulary of {V}"):
         ops.classifier(X, W, targets, V, device=device)

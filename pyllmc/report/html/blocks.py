@@ -20,7 +20,7 @@ def weight_map(name: str, layer: int, weight: np.ndarray) -> WeightMap:
     top = float(means.max(initial=0.0))
     # Rounded up: a block with any weight in it must not look like one without.
     levels = np.ceil(255 * means / top) if top > 0 else means
-    nonzero = np.count_nonzero(weight) / weight.size
+    nonzero = int(np.count_nonzero(weight)) / weight.size
     return WeightMap(name, layer, rows, cols, levels.astype(np.uint8), top, nonzero)
 
 
