@@ -253,8 +253,8 @@ bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
       handle(), plan.operation.get(), &one, g.b.data, plan.b.get(), g.a.data, plan.a.get(), &beta,
       g.add ? g.add : g.out, plan.out.get(), g.out, plan.out.get(), &plan.algorithm, workspace,
       static_cast<size_t>(kGemmWorkspaceBytes), static_cast<cudaStream_t>(context.stream));
-  // An algorithm that the search found may refuse its epilogue all the same, before it begins.
-  if (g.epilogue != GemmEpilogue::none && is_refusal(status)) {
+  // An algorithm that the search found may refuse all the same, before it begins.
+  if (is_refusal(status)) {
     plan.found = false;
     cudaGetLastError();
     return false;
@@ -264,9 +264,7 @@ bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
 }
 
 void gemm(const Context& context, const Gemm& g, void* workspace) {
-  if (try_gemm(context, g, workspace)) return;
-  throw DeviceError(message("cuBLASLt has no algorithm for a product of ", g.M, " x ", g.K, " and ",
-                            g.K, " x ", g.N, " in ", name_of(context.precision)));
+  if (!try_gemm(context, g, workspace)) plain_gemm(context, g);
 }
 
 std::string gemm_name() {

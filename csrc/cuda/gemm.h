@@ -47,12 +47,16 @@ struct Gemm {
 constexpr int64_t kGemmWorkspaceBytes = int64_t{32} << 20;
 constexpr int64_t kGemmWorkspaceFloats = kGemmWorkspaceBytes / 4;
 
-// Enqueues the product. `workspace` has kGemmWorkspaceBytes. Throws DeviceError.
+// Enqueues the product, by plain_gemm() where the library has no algorithm for it. `workspace` has
+// kGemmWorkspaceBytes. Throws DeviceError.
 void gemm(const Context& context, const Gemm& args, void* workspace);
 
 // The same, but false with nothing enqueued where the library cannot do it: it refuses some fused
 // epilogues. What it said once for a plan stands.
 bool try_gemm(const Context& context, const Gemm& args, void* workspace);
+
+// The same for every shape and without an epilogue, by a kernel that is slow and short.
+void plain_gemm(const Context& context, const Gemm& args);
 
 // "cuBLASLt 13.0.2"
 std::string gemm_name();

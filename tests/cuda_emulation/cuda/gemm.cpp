@@ -1,5 +1,5 @@
-// Twin of csrc/cuda/gemm.cu: plain loops with double sums in the order of K, and the same refusals
-// of what cuBLASLt's fused epilogues do not do.
+// Twin of csrc/cuda/gemm.cu: plain loops with double sums in the order of K, and refusals of what
+// cuBLASLt's fused epilogues do not do and of rows that its algorithms may not like.
 #include "cuda/gemm.h"
 
 #include <cmath>
@@ -82,6 +82,7 @@ void multiply(const Gemm& g, bool tf32) {
 
 bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
   if (g.aux && g.ld % 8 != 0) return false;  // cuBLASLt's GELU needs rows of 16 bytes
+  if (g.type == DType::bf16 && (g.a.ld % 2 || g.b.ld % 2)) return false;
   if (!workspace) throw DeviceError("emulation: a product without a workspace");
   emulation::enqueue(static_cast<cudaStream_t>(context.stream),
                      [g, tf32 = context.precision == Precision::tf32] { multiply(g, tf32); });
@@ -90,9 +91,7 @@ bool try_gemm(const Context& context, const Gemm& g, void* workspace) {
 }
 
 void gemm(const Context& context, const Gemm& g, void* workspace) {
-  if (!try_gemm(context, g, workspace)) {
-    throw DeviceError("emulation: no algorithm for this product");
-  }
+  if (!try_gemm(context, g, workspace)) plain_gemm(context, g);
 }
 
 std::string gemm_name() { return "emulated products"; }
