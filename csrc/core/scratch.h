@@ -10,12 +10,12 @@ namespace pyllmc {
 class Scratch {
  public:
   explicit Scratch(float* block) : block_(block) {}
-  // `count` floats or other elements of their size; null without a block.
+  // `count` floats or other elements; null without a block.
   template <class T = float>
   T* take(int64_t count) {
-    static_assert(sizeof(T) == sizeof(float));
+    static_assert(sizeof(T) % sizeof(float) == 0);
     float* start = block_ ? block_ + floats_ : nullptr;
-    floats_ += round(count);
+    floats_ += round(count * static_cast<int64_t>(sizeof(T) / sizeof(float)));
     return reinterpret_cast<T*>(start);
   }
   int64_t floats() const { return floats_; }

@@ -1,6 +1,6 @@
-// Work split by problem shape: parallel_for hands out item numbers, and what an item is never
-// depends on the number of threads. Every item writes its own memory, so the bits of a result are
-// the same for any number of threads.
+// parallel_for hands out item numbers. Which numbers a sum adds up, and in which order, follows from
+// the problem's shape; the number of threads may at most decide how many whole results an item is.
+// Every item writes its own memory, so the bits of a result are the same for any number of threads.
 #pragma once
 
 #include <omp.h>

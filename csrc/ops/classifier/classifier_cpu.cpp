@@ -11,20 +11,21 @@
 namespace pyllmc {
 namespace {
 
-constexpr int64_t kTileVocab = 512;         // vocabulary rows of a tile
 constexpr int64_t kChunkFloats = 16 << 20;  // logits of a chunk: 64 MiB
 constexpr int64_t kChunkStep = 48, kMaxChunk = 480;
-constexpr int64_t kGroups = 8;  // of tiles, each with its own part of dx
+constexpr int64_t kGroups = 32;  // of tiles, each with its own part of dx
+constexpr int64_t kRows = 16;    // of a work item where rows are joined
 
 // How M tokens and V vocabulary rows are cut, from their numbers alone.
 struct Cut {
   int64_t chunk;   // tokens that are worked on together
+  int64_t tile;    // vocabulary rows of a tile: fewer where there would be few tiles
   int64_t tiles;   // of the vocabulary
   int64_t groups;  // of tiles
-  Cut(int64_t tokens, int64_t vocab) {
+  Cut(int64_t tokens, int64_t vocab) : tile(vocab < 16384 ? 128 : 512) {
     const int64_t fits = kChunkFloats / vocab / kChunkStep * kChunkStep;
     chunk = std::min(tokens, std::clamp(fits, kChunkStep, kMaxChunk));
-    tiles = ceil_div(vocab, kTileVocab);
+    tiles = ceil_div(vocab, tile);
     groups = std::min(kGroups, tiles);
   }
   int64_t group_begin(int64_t group) const { return group * tiles / groups; }
@@ -35,11 +36,12 @@ struct Cut {
 struct Parts {
   Unit *x, *x_transposed;      // the chunk's rows of x packed; the same as columns
   Unit *wte_up, *wte_down;     // every tile's wte^T and wte, packed once for all chunks
-  float* dwte;                 // every tile's dwte^T (C, kTileVocab), summed over the chunks
+  float* dwte;                 // every tile's dwte^T (C, tile), summed over the chunks
   float* tile;                 // of every thread: the logits that it works on, in its cache
   float* logits;               // of all tiles; only backward needs them
   float *tile_max, *tile_sum;  // (tiles, chunk): the largest logit, sum of exp(logit - largest)
   float *target_logit, *log_sum_exp;  // (chunk)
+  double* row_loss;                   // (chunk), 0 where the target is ignored
   float* dx_part;                     // (groups, chunk, C)
   float* own;                         // of every thread: packed logits, rows of dwte being turned
   int64_t up_floats, down_floats, logits_block, logits_floats, own_floats;
@@ -48,8 +50,8 @@ struct Parts {
         int threads) {
     const PanelEngine::Tile& wide = engine.wide();
     logits_block = engine.a_block(cut.chunk);
-    logits_floats = kTileVocab / kBlockUnits * logits_block + wide.rows * kBlockUnits;
-    up_floats = Scratch::round(engine.b_units(C, kTileVocab, wide));
+    logits_floats = cut.tile / kBlockUnits * logits_block + wide.rows * kBlockUnits;
+    up_floats = Scratch::round(engine.b_units(C, cut.tile, wide));
     x = scratch.take<Unit>(engine.a_units(cut.chunk, C));
     wte_up = scratch.take<Unit>(cut.tiles * up_floats);
     tile = scratch.take(threads * logits_floats);
@@ -57,19 +59,20 @@ struct Parts {
     tile_sum = scratch.take(cut.tiles * cut.chunk);
     target_logit = scratch.take(cut.chunk);
     log_sum_exp = scratch.take(cut.chunk);
+    row_loss = scratch.take<double>(cut.chunk);
     own_floats = 2 * cut.chunk * kLanes;  // of exponentials()
     if (gradients) {
       own_floats =
-          Scratch::round(std::max({own_floats, engine.a_units(cut.chunk, kTileVocab),
+          Scratch::round(std::max({own_floats, engine.a_units(cut.chunk, cut.tile),
                                    engine.b_units(cut.chunk, kBlockUnits, wide), kBlockUnits * C}));
     }
     own = scratch.take(threads * own_floats);
     if (!gradients) return;
-    down_floats = Scratch::round(engine.b_units(kTileVocab, C, wide));
+    down_floats = Scratch::round(engine.b_units(cut.tile, C, wide));
     x_transposed = scratch.take<Unit>(engine.a_units(C, cut.chunk));
     wte_down = scratch.take<Unit>(cut.tiles * down_floats);
     logits = scratch.take(cut.tiles * logits_floats);
-    dwte = scratch.take(cut.tiles * C * kTileVocab);
+    dwte = scratch.take(cut.tiles * C * cut.tile);
     dx_part = scratch.take(cut.groups * cut.chunk * C);
   }
 };
@@ -162,7 +165,14 @@ class Classifier {
       pack_x();
       parallel_for(context_.threads, cut_.tiles,
                    [&](int64_t tile, int thread) { tile_forward(tile, thread); });
-      const Loss loss = rows_forward();
+      parallel_for(context_.threads, ceil_div(rows_, kRows), [&](int64_t block, int) {
+        rows_forward(block * kRows, std::min(rows_, (block + 1) * kRows));
+      });
+      Loss loss;
+      for (int64_t r = 0; r < rows_; ++r) {
+        loss.sum += s_.row_loss[r];
+        loss.count += a_.targets.data()[begin_ + r] >= 0;
+      }
       total.sum += loss.sum;
       total.count += loss.count;
       if (!gradients_) continue;
@@ -171,7 +181,6 @@ class Classifier {
           tile_backward(t, group, thread);
         }
       });
-      constexpr int64_t kRows = 64;
       parallel_for(context_.threads, ceil_div(rows_, kRows), [&](int64_t block, int) {
         rows_backward(block * kRows, std::min(rows_, (block + 1) * kRows));
       });
@@ -185,7 +194,7 @@ class Classifier {
 
  private:
   void pack_wte(int64_t tile) const {
-    const float* wte = a_.wte.data() + tile * kTileVocab * C_;
+    const float* wte = a_.wte.data() + tile * cut_.tile * C_;
     const PanelEngine::Tile& wide = engine_.wide();
     engine_.pack_b_transposed(wte, C_, C_, columns(tile), wide, s_.wte_up + tile * s_.up_floats);
     if (!gradients_) return;
@@ -210,7 +219,7 @@ class Classifier {
 
   // Logits of one tile, its maxima and sums of exponentials, and the targets that fall into it.
   void tile_forward(int64_t tile, int thread) const {
-    const int64_t first = tile * kTileVocab, cols = columns(tile);
+    const int64_t first = tile * cut_.tile, cols = columns(tile);
     const PanelEngine::Tile& wide = engine_.wide();
     float* logits = s_.tile + thread * s_.logits_floats;
     const Unit* wte = s_.wte_up + tile * s_.up_floats;
@@ -227,10 +236,9 @@ class Classifier {
                  s_.tile_max + tile * cut_.chunk, s_.tile_sum + tile * cut_.chunk);
   }
 
-  // Joins the tiles' parts of every row and adds up the chunk's loss.
-  Loss rows_forward() const {
-    Loss loss;
-    for (int64_t r = 0; r < rows_; ++r) {
+  // Joins the tiles' parts of rows.
+  void rows_forward(int64_t begin, int64_t end) const {
+    for (int64_t r = begin; r < end; ++r) {
       float top = s_.tile_max[r];
       for (int64_t t = 1; t < cut_.tiles; ++t) {
         top = std::max(top, s_.tile_max[t * cut_.chunk + r]);
@@ -242,16 +250,14 @@ class Classifier {
       }
       const double lse = top + std::log(sum);
       s_.log_sum_exp[r] = static_cast<float>(lse);
-      if (a_.targets.data()[begin_ + r] < 0) continue;
-      loss.sum += lse - s_.target_logit[r];
-      ++loss.count;
+      const bool ignored = a_.targets.data()[begin_ + r] < 0;
+      s_.row_loss[r] = ignored ? 0 : lse - s_.target_logit[r];
     }
-    return loss;
   }
 
   // Turns one tile of exponentials into scale (p - onehot), then adds its parts of dx and dwte.
   void tile_backward(int64_t tile, int64_t group, int thread) const {
-    const int64_t first = tile * kTileVocab, cols = columns(tile), block = s_.logits_block;
+    const int64_t first = tile * cut_.tile, cols = columns(tile), block = s_.logits_block;
     const float scale = *a_.scale;
     float* g = s_.tile + thread * s_.logits_floats;
     float* factors = s_.own + thread * s_.own_floats;
@@ -296,13 +302,12 @@ class Classifier {
   }
 
   void rows_backward(int64_t begin, int64_t end) const {
-    float* dx = a_.dx.data() + begin_ * C_;
-    for (int64_t at = begin * C_; at < end * C_; ++at) {
-      float sum = 0;
-      for (int64_t group = 0; group < cut_.groups; ++group) {
-        sum += s_.dx_part[group * cut_.chunk * C_ + at];
-      }
-      dx[at] = sum;
+    const int64_t count = (end - begin) * C_;
+    float* dx = a_.dx.data() + (begin_ + begin) * C_;
+    const float* part = s_.dx_part + begin * C_;
+    std::copy_n(part, count, dx);
+    for (int64_t group = 1; group < cut_.groups; ++group) {
+      add_row(dx, part + group * cut_.chunk * C_, count);
     }
   }
 
@@ -312,16 +317,16 @@ class Classifier {
     for (int64_t v = 0; v < cols; v += kBlockUnits) {
       const int64_t n = std::min(kBlockUnits, cols - v);
       transpose(dwte_block(tile, v), kBlockUnits, C_, n, turned, C_);
-      add_row(a_.dwte.data() + (tile * kTileVocab + v) * C_, turned, n * C_);
+      add_row(a_.dwte.data() + (tile * cut_.tile + v) * C_, turned, n * C_);
     }
   }
 
-  int64_t columns(int64_t tile) const { return std::min(kTileVocab, a_.vocab - tile * kTileVocab); }
+  int64_t columns(int64_t tile) const { return std::min(cut_.tile, a_.vocab - tile * cut_.tile); }
   float* entry(float* logits, int64_t row, int64_t col) const {
     return logits + col / kBlockUnits * s_.logits_block + row * kBlockUnits + col % kBlockUnits;
   }
   float* dwte_block(int64_t tile, int64_t col) const {
-    return s_.dwte + (tile * kTileVocab + col / kBlockUnits * kBlockUnits) * C_;
+    return s_.dwte + (tile * cut_.tile + col / kBlockUnits * kBlockUnits) * C_;
   }
 
   const Context& context_;

@@ -23,6 +23,28 @@ struct RowCut {
   }
 };
 
+// A range of a product's tiles or panels: share `index` of `count`.
+struct Share {
+  int64_t index, count;
+  int64_t begin(int64_t n) const { return n * index / count; }
+  int64_t end(int64_t n) const { return n * (index + 1) / count; }
+};
+
+// Shares of a part, for more threads than parts: each packs the rows again, about a fifth of a
+// part's work.
+int64_t shares_of(int64_t parts, int threads) {
+  constexpr int64_t kMostShares = 8;
+  const auto time = [&](int64_t shares) {
+    return static_cast<double>(ceil_div(parts * shares, threads)) *
+           (0.2 + 0.8 / static_cast<double>(shares));
+  };
+  int64_t best = 1;
+  for (int64_t shares = 2; shares <= kMostShares; ++shares) {
+    if (time(shares) < time(best)) best = shares;
+  }
+  return best;
+}
+
 // Rows [row, row + rows) of a matrix, where they are packed as a PackedA of all its columns, and
 // where their sum is added, or null.
 struct Rows {
@@ -36,7 +58,7 @@ struct Rows {
 // each packed from x just before.
 template <class Body>
 void each_row_block(const PanelEngine& engine, ConstTensor x, const Rows& rows, const Body& body) {
-  const int64_t K = x.dim(1), most = row_block(engine.units(K));
+  const int64_t K = x.dim(1), most = cached_rows(engine.units(K));
   for (int64_t at = 0; at < rows.rows; at += most) {
     const Rows piece = {rows.row + at, std::min(most, rows.rows - at),
                         rows.packed + at * kBlockUnits, rows.block};
@@ -67,12 +89,15 @@ class Expand {
 
   // Of rows of x (M, C).
   template <class Put>
-  void multiply(ConstTensor x, const Rows& all, const Put& put) const {
+  void multiply(ConstTensor x, const Rows& all, const Share& share, const Put& put) const {
     const PanelEngine::Tile& wide = engine_.wide();
     each_row_block(engine_, x, all, [&](const Rows& rows) {
       const PackedA a = {rows.packed, rows.block, rows.rows};
       alignas(64) float sums[kMostRows * kMostCols];
-      for (const BandTile& at : band_.tiles()) {
+      const auto& tiles = band_.tiles();
+      const auto count = static_cast<int64_t>(tiles.size());
+      for (int64_t t = share.begin(count); t < share.end(count); ++t) {
+        const BandTile& at = tiles[static_cast<size_t>(t)];
         PanelB panel = {panels_ + at.offset, wide.cols, wide.cols};
         for (int64_t col = 0; col < at.units; col += wide.cols) {
           const int64_t cols = std::min(wide.cols, at.units - col);
@@ -116,13 +141,13 @@ class Contract {
 
   // Of rows of x (M, H).
   template <class Put>
-  void multiply(ConstTensor x, const Rows& all, const Put& put) const {
+  void multiply(ConstTensor x, const Rows& all, const Share& share, const Put& put) const {
     const PanelEngine::Tile& narrow = engine_.narrow();
     const int64_t width = narrow.cols, C = band_.residual();
     each_row_block(engine_, x, all, [&](const Rows& rows) {
       const PackedA a = {rows.packed, rows.block, rows.rows};
       alignas(64) float sums[kMostRows * kMostCols];
-      for (int64_t panel = 0; panel < cut_.panels; ++panel) {
+      for (int64_t panel = share.begin(cut_.panels); panel < share.end(cut_.panels); ++panel) {
         const Pattern::Span span = seen(panel);
         const int64_t cols = std::min(width, C - panel * width);
         engine_.multiply(narrow, a, engine_.units(span.begin), engine_.units(span.end),
@@ -202,9 +227,10 @@ class Gradient {
   // A part's sums of dy.
   float* db(int64_t part) const { return parts_ + part * cut_.part_floats + cut_.db; }
 
-  // Adds at most kBandChunk rows to a part, the first of its rows first. hidden_packed: rows.packed
-  // holds those of `hidden`.
-  void add(const Rows& rows, bool hidden_packed, int64_t part, bool first, int thread) const {
+  // Adds at most kBandChunk rows to a part's share, the first of its rows first. hidden_packed:
+  // rows.packed holds those of `hidden`.
+  void add(const Rows& rows, bool hidden_packed, int64_t part, const Share& share, bool first,
+           int thread) const {
     Unit* turned = packed_ + thread * cut_.thread_units;
     float* sums = parts_ + part * cut_.part_floats;
     const int64_t C = band_.residual(), H = band_.hidden();
@@ -215,7 +241,9 @@ class Gradient {
     const int64_t beside = hidden_packed ? wide.cols : engine_.b_panel_units(rows.rows, wide);
     const int64_t next = hidden_packed ? rows.block : kBandTile / wide.cols * beside;
     const auto& tiles = band_.tiles();
-    for (size_t begin = 0; begin < tiles.size(); begin += kGroup) {
+    const auto groups = static_cast<int64_t>(ceil_div(std::ssize(tiles), kGroup));
+    for (int64_t group = share.begin(groups); group < share.end(groups); ++group) {
+      const auto begin = static_cast<size_t>(group * kGroup);
       const size_t end = std::min(tiles.size(), begin + kGroup);
       const int64_t hidden = tiles[begin].hidden;
       const int64_t units = tiles[end - 1].hidden + tiles[end - 1].units - hidden;
@@ -256,7 +284,7 @@ class Gradient {
   }
 
  private:
-  static constexpr size_t kGroup = 4;  // tiles: longer pieces of rows of `hidden`
+  static constexpr int64_t kGroup = 4;  // tiles: longer pieces of rows of `hidden`
 
   struct Cut {
     int64_t db, part_floats;  // of sums and db
@@ -321,7 +349,8 @@ int64_t rows_units(const Context& context, const PanelEngine& engine, int64_t mo
 template <class Product>
 void forward(const Context& context, const LinearForward& a) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  const int64_t M = a.x.dim(0), K = a.x.dim(1), most = row_block(engine.units(K));
+  const int64_t M = a.x.dim(0), K = a.x.dim(1);
+  const int64_t most = row_block(engine.units(K), M, context.threads);
   Scratch scratch(context.scratch("linear", band_workspace(context, M, *a.band, false)));
   const Product product(context, *a.band, a.w.data(), scratch);
   Unit* packed = scratch.take<Unit>(rows_units(context, engine, most, K));
@@ -329,7 +358,7 @@ void forward(const Context& context, const LinearForward& a) {
     const Rows rows = {item * most, std::min(most, M - item * most),
                        packed + thread * Scratch::round(engine.a_units(most, K)),
                        engine.a_block(most)};
-    product.multiply(a.x, rows, [&](auto... part) { finish(a, part...); });
+    product.multiply(a.x, rows, {0, 1}, [&](auto... part) { finish(a, part...); });
   });
 }
 
@@ -347,16 +376,19 @@ void backward(const Context& context, const LinearBackward& a) {
   Unit* packed = scratch.take<Unit>(rows_units(context, engine, kBandChunk, N));
   // dy of FC1 is packed for the product; in fp32 the gradient reads that, not dy.
   const bool packed_once = up && context.precision == Precision::fp32;
-  const int64_t parts = ceil_div(M, cut.part);
-  parallel_for(context.threads, parts, [&](int64_t part, int thread) {
+  const int64_t parts = ceil_div(M, cut.part), shares = shares_of(parts, context.threads);
+  parallel_for(context.threads, parts * shares, [&](int64_t item, int thread) {
+    const int64_t part = item / shares;
+    const Share share = {item % shares, shares};
+    float* const db = share.index == 0 ? gradient.db(part) : nullptr;
+    if (db) std::fill_n(db, N, 0.0f);
     const int64_t begin = part * cut.part, end = std::min(M, begin + cut.part);
-    std::fill_n(gradient.db(part), N, 0.0f);
     for (int64_t row = begin; row < end; row += cut.chunk) {
       const Rows rows = {row, std::min(cut.chunk, end - row),
                          packed + thread * Scratch::round(engine.a_units(kBandChunk, N)),
-                         engine.a_block(kBandChunk), gradient.db(part)};
-      product.multiply(a.dy, rows, [&](auto... sums) { finish(a, sums...); });
-      gradient.add(rows, packed_once, part, row == begin, thread);
+                         engine.a_block(kBandChunk), db};
+      product.multiply(a.dy, rows, share, [&](auto... sums) { finish(a, sums...); });
+      gradient.add(rows, packed_once, part, share, row == begin, thread);
     }
   });
   gradient.finish(context, parts, a.dw.data(), a.db);
@@ -373,8 +405,11 @@ void band_backward(const Context& context, const LinearBackward& a) {
   a.band->hidden_is_rows() ? backward<Contract>(context, a) : backward<Expand>(context, a);
 }
 
-int64_t band_workspace(const Context& context, int64_t, const BandLayout& band, bool gradients) {
+int64_t band_workspace(const Context& context, int64_t M, const BandLayout& band, bool gradients) {
   const PanelEngine& engine = PanelEngine::get(context.precision);
+  const auto block_units = [&](int64_t K) {
+    return rows_units(context, engine, row_block(engine.units(K), M, context.threads), K);
+  };
   const int64_t product = std::max(Expand::workspace(context, engine, band),
                                    Contract::workspace(context, engine, band));
   const int64_t H = band.hidden(), C = band.residual();
@@ -382,8 +417,7 @@ int64_t band_workspace(const Context& context, int64_t, const BandLayout& band, 
     return product + Gradient::workspace(context, engine, band) +
            rows_units(context, engine, kBandChunk, std::max(H, C));
   }
-  return product + std::max(rows_units(context, engine, row_block(engine.units(C)), C),
-                            rows_units(context, engine, row_block(engine.units(H)), H));
+  return product + std::max(block_units(C), block_units(H));
 }
 
 }  // namespace pyllmc

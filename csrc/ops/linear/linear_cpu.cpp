@@ -7,7 +7,8 @@
 namespace pyllmc {
 namespace {
 
-constexpr int64_t kTurnedRows = 16;  // rows of dw that are turned from dw^T at once
+constexpr int64_t kTurnedRows = 16;   // rows of dw that are turned from dw^T at once
+constexpr int64_t kLeastInputs = 48;  // whose columns of dw are a work item
 
 // Outputs whose rows of dw one work item sums.
 int64_t output_block(int64_t N) { return N >= 1024 ? 128 : N >= 512 ? 64 : 32; }
@@ -121,7 +122,7 @@ void multiply_rows(const Context& context, const PanelEngine& engine, ConstTenso
                    int64_t N, Unit* scratch, const Put& put) {
   const int64_t M = a.dim(0), K = a.dim(1), units = engine.units(K);
   const PanelEngine::Tile& tile = engine.wide();
-  const int64_t block = row_block(units), a_block = engine.a_block(block);
+  const int64_t block = row_block(units, M, context.threads), a_block = engine.a_block(block);
   parallel_for(context.threads, ceil_div(M, block), [&](int64_t item, int thread) {
     const int64_t first = item * block, rows = std::min(block, M - first);
     Unit* packed = scratch + thread * Scratch::round(engine.a_units(block, K));
@@ -139,25 +140,32 @@ void multiply_rows(const Context& context, const PanelEngine& engine, ConstTenso
   });
 }
 
-int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engine, int64_t K,
-                                int64_t N) {
+int64_t multiply_rows_workspace(const Context& context, const PanelEngine& engine, int64_t M,
+                                int64_t K, int64_t N) {
+  const int64_t block = row_block(engine.units(K), M, context.threads);
   return Scratch::round(engine.b_units(K, N, engine.wide())) +
-         context.threads * Scratch::round(engine.a_units(row_block(engine.units(K)), K));
+         context.threads * Scratch::round(engine.a_units(block, K));
 }
 
-// What dw needs: x^T packed by chunks of rows, and for each thread a piece of dy and of dw^T.
+// What dw needs: x^T packed by chunks of rows, and for each thread a piece of dy and of dw^T. A
+// work item owns a block of outputs and, where there are more threads than blocks, a share of
+// their inputs.
 struct WeightCut {
-  int64_t block, chunks, x_chunk_units;
-  WeightCut(const PanelEngine& engine, int64_t M, int64_t K, int64_t N)
+  int64_t block, blocks, inputs, shares, chunks, x_chunk_units;
+  WeightCut(const Context& context, const PanelEngine& engine, int64_t M, int64_t K, int64_t N)
       : block(output_block(N)),
+        blocks(ceil_div(N, block)),
+        inputs(ceil_div(ceil_div(K, ceil_div(context.threads, blocks)), kLeastInputs) *
+               kLeastInputs),
+        shares(ceil_div(K, inputs)),
         chunks(ceil_div(M, kChunkRows)),
         x_chunk_units(engine.a_units(K, kChunkRows)) {}
   int64_t dy_units(const PanelEngine& engine) const {
     return engine.b_units(kChunkRows, block, engine.wide());
   }
-  int64_t thread_floats(const PanelEngine& engine, int64_t K) const {
-    return Scratch::round(dy_units(engine)) + Scratch::round(K * block) +
-           Scratch::round(K * kTurnedRows);
+  int64_t thread_floats(const PanelEngine& engine) const {
+    return Scratch::round(dy_units(engine)) + Scratch::round(inputs * block) +
+           Scratch::round(inputs * kTurnedRows);
   }
 };
 
@@ -165,12 +173,12 @@ int64_t workspace(const Context& context, int64_t M, int64_t K, int64_t N, bool 
                   const BandLayout* band, bool) {
   if (band) return band_workspace(context, M, *band, gradients);
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, K, N);
+  int64_t floats = M <= kFewRows ? 0 : multiply_rows_workspace(context, engine, M, K, N);
   if (!gradients) return floats;
-  const WeightCut cut(engine, M, K, N);
-  floats = std::max(floats, multiply_rows_workspace(context, engine, N, K));
+  const WeightCut cut(context, engine, M, K, N);
+  floats = std::max(floats, multiply_rows_workspace(context, engine, M, N, K));
   return std::max(floats, Scratch::round(cut.chunks * cut.x_chunk_units) +
-                              context.threads * cut.thread_floats(engine, K));
+                              context.threads * cut.thread_floats(engine));
 }
 
 void forward(const Context& context, const LinearForward& a) {
@@ -200,9 +208,9 @@ void forward(const Context& context, const LinearForward& a) {
 }
 
 void backward_input(const Context& context, const LinearBackward& a) {
-  const int64_t K = a.x.dim(1), N = a.w.dim(0);
+  const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  Scratch scratch(context.scratch("linear", multiply_rows_workspace(context, engine, N, K)));
+  Scratch scratch(context.scratch("linear", multiply_rows_workspace(context, engine, M, N, K)));
   const PanelEngine::Tile& tile = engine.wide();
   Unit* b = scratch.take<Unit>(engine.b_units(N, K, tile));
   parallel_for(context.threads, ceil_div(K, tile.cols), [&](int64_t panel, int) {
@@ -214,46 +222,52 @@ void backward_input(const Context& context, const LinearBackward& a) {
                 [&](auto... part) { finish(a, part...); });
 }
 
-// dw^T (K, outputs) = x^T dy. A work item owns a block of outputs: their rows of dw and their part
+// dw^T (inputs, outputs) = x^T dy, for each work item's inputs and outputs, and the outputs' part
 // of db, summed over all of M in order.
 void backward_weight(const Context& context, const LinearBackward& a) {
   const int64_t M = a.x.dim(0), K = a.x.dim(1), N = a.w.dim(0);
   const PanelEngine& engine = PanelEngine::get(context.precision);
-  const WeightCut cut(engine, M, K, N);
+  const WeightCut cut(context, engine, M, K, N);
   Scratch scratch(context.scratch("linear", workspace(context, M, K, N, true, nullptr, false)));
   Unit* x = scratch.take<Unit>(cut.chunks * cut.x_chunk_units);
-  float* own = scratch.take<float>(context.threads * cut.thread_floats(engine, K));
+  float* own = scratch.take<float>(context.threads * cut.thread_floats(engine));
   parallel_for(context.threads, cut.chunks, [&](int64_t chunk, int) {
     const int64_t row = chunk * kChunkRows;
     engine.pack_a_transposed(a.x.data() + row * K, K, K, std::min(kChunkRows, M - row),
                              x + chunk * cut.x_chunk_units, engine.a_block(K));
   });
   const PanelEngine::Tile& tile = engine.wide();
-  parallel_for(context.threads, ceil_div(N, cut.block), [&](int64_t item, int thread) {
-    const int64_t begin = item * cut.block, outputs = std::min(cut.block, N - begin);
-    float* mine = own + thread * cut.thread_floats(engine, K);
+  parallel_for(context.threads, cut.blocks * cut.shares, [&](int64_t item, int thread) {
+    const int64_t begin = item / cut.shares * cut.block, outputs = std::min(cut.block, N - begin);
+    const int64_t share = item % cut.shares, k_begin = share * cut.inputs;
+    const int64_t inputs = std::min(cut.inputs, K - k_begin);
+    float* mine = own + thread * cut.thread_floats(engine);
     auto* dy = reinterpret_cast<Unit*>(mine);
     float* sums = mine + Scratch::round(cut.dy_units(engine));
-    float* turned = sums + Scratch::round(K * cut.block);
+    float* turned = sums + Scratch::round(cut.inputs * cut.block);
     for (int64_t chunk = 0; chunk < cut.chunks; ++chunk) {
       const int64_t row = chunk * kChunkRows, rows = std::min(kChunkRows, M - row);
       engine.pack_b(a.dy.data() + row * N + begin, N, rows, outputs, tile, dy,
-                    a.db ? a.db.data() + begin : nullptr);
+                    a.db && share == 0 ? a.db.data() + begin : nullptr);
+      const PackedA columns = {x + chunk * cut.x_chunk_units + k_begin * kBlockUnits,
+                               engine.a_block(K), inputs};
       for (int64_t col = 0; col < outputs; col += tile.cols) {
         const Unit* panel = dy + col / tile.cols * engine.b_panel_units(rows, tile);
-        engine.multiply(tile, {x + chunk * cut.x_chunk_units, engine.a_block(K), K}, 0,
-                        engine.units(rows), {panel, tile.cols, std::min(tile.cols, outputs - col)},
-                        sums + col, cut.block, chunk > 0);
+        engine.multiply(tile, columns, 0, engine.units(rows),
+                        {panel, tile.cols, std::min(tile.cols, outputs - col)}, sums + col,
+                        cut.block, chunk > 0);
       }
     }
     for (int64_t first = 0; first < outputs; first += kTurnedRows) {
       const int64_t n_end = std::min(outputs, first + kTurnedRows);
-      transpose(sums + first, cut.block, K, n_end - first, turned, K);
+      transpose(sums + first, cut.block, inputs, n_end - first, turned, inputs);
       for (int64_t n = first; n < n_end; ++n) {
         float* dw = a.dw.data() + (begin + n) * K;
-        const float* line = turned + (n - first) * K;
+        const float* line = turned + (n - first) * inputs - k_begin;
         a.pattern->each_span(begin + n, [&](Pattern::Span span) {
-          add_row(dw + span.begin, line + span.begin, span.size());
+          const int64_t from = std::max(span.begin, k_begin);
+          const int64_t to = std::min(span.end, k_begin + inputs);
+          if (from < to) add_row(dw + from, line + from, to - from);
         });
       }
     }
