@@ -80,17 +80,13 @@ def test_cublas_may_come_from_elsewhere_but_the_compilers_headers_come_first(
     assert found.cublas == packages / "lib" / "libcublasLt.so.13"
 
 
-def test_cublas_is_that_of_other_packages_whoever_names_a_toolkit(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_cublas_is_that_of_other_packages_whoever_names_a_toolkit(find, tmp_path: Path) -> None:
     """CuPy's and PyTorch's cuBLAS would else meet the toolkit's cuBLASLt."""
     named, packages = tmp_path / "named", tmp_path / "packages" / "nvidia" / "cu13"
     nvcc = make_nvcc(named)
     make_files(named, *FILES)
     make_files(packages, *FILES)
-    monkeypatch.setenv("CUDA_HOME", str(named))
-    monkeypatch.syspath_prepend(tmp_path / "packages")
-    found = cuda_toolkit.find_toolkit()
+    found = find(named, packages)
     assert (found.nvcc, found.includes) == (nvcc, [named / "include"])
     assert found.cublas == packages / "lib" / "libcublasLt.so.13"
 

@@ -1,6 +1,6 @@
-// parallel_for hands out item numbers. Which numbers a sum adds up, and in which order, follows from
-// the problem's shape; the number of threads may at most decide how many whole results an item is.
-// Every item writes its own memory, so the bits of a result are the same for any number of threads.
+// parallel_for hands out item numbers. Which numbers a sum adds up, and in which order, follows
+// from the problem's shape; the number of threads may at most decide how many whole results an item
+// is. Every item writes its own memory, so a result's bits are the same for any number of threads.
 #pragma once
 
 #include <omp.h>

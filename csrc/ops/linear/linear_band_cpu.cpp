@@ -15,11 +15,13 @@ namespace {
 constexpr int64_t kParts = 8, kBandChunk = 256, kLeastChunk = 64;
 
 struct RowCut {
-  int64_t chunk, part;
+  int64_t chunk, part;  // rows
+  int64_t parts;
   explicit RowCut(int64_t M) {
     const int64_t share = ceil_div(M, kParts), chunks = ceil_div(share, kBandChunk);
     chunk = std::max(kLeastChunk, ceil_div(ceil_div(share, chunks), 8) * 8);
     part = chunks * chunk;
+    parts = ceil_div(M, part);
   }
 };
 
@@ -209,25 +211,25 @@ class Contract {
 class Gradient {
  public:
   static int64_t workspace(const Context& context, const PanelEngine& engine,
-                           const BandLayout& band) {
-    const Cut cut(engine, band);
-    return kParts * cut.part_floats + context.threads * cut.thread_units;
+                           const BandLayout& band, const RowCut& rows) {
+    const Cut cut(engine, band, rows);
+    return rows.parts * cut.part_floats + context.threads * cut.thread_units;
   }
 
-  Gradient(const Context& context, const BandLayout& band, ConstTensor residual, ConstTensor hidden,
-           Scratch& scratch)
+  Gradient(const Context& context, const BandLayout& band, const RowCut& rows, ConstTensor residual,
+           ConstTensor hidden, Scratch& scratch)
       : engine_(PanelEngine::get(context.precision)),
         band_(band),
         residual_(residual),
         hidden_(hidden),
-        cut_(engine_, band),
-        parts_(scratch.take<float>(kParts * cut_.part_floats)),
+        cut_(engine_, band, rows),
+        parts_(scratch.take<float>(rows.parts * cut_.part_floats)),
         packed_(scratch.take<Unit>(context.threads * cut_.thread_units)) {}
 
   // A part's sums of dy.
   float* db(int64_t part) const { return parts_ + part * cut_.part_floats + cut_.db; }
 
-  // Adds at most kBandChunk rows to a part's share, the first of its rows first. hidden_packed:
+  // Adds a chunk of rows to a part's share, the first of its rows first. hidden_packed:
   // rows.packed holds those of `hidden`.
   void add(const Rows& rows, bool hidden_packed, int64_t part, const Share& share, bool first,
            int thread) const {
@@ -289,11 +291,11 @@ class Gradient {
   struct Cut {
     int64_t db, part_floats;  // of sums and db
     int64_t turned_units, thread_units;
-    Cut(const PanelEngine& engine, const BandLayout& band)
+    Cut(const PanelEngine& engine, const BandLayout& band, const RowCut& rows)
         : db(Scratch::round(band.floats())),
           part_floats(db + Scratch::round(std::max(band.hidden(), band.residual()))),
-          turned_units(Scratch::round(engine.a_units(band.residual(), kBandChunk))),
-          thread_units(turned_units + Scratch::round(engine.b_units(kBandChunk, kGroup * kBandTile,
+          turned_units(Scratch::round(engine.a_units(band.residual(), rows.chunk))),
+          thread_units(turned_units + Scratch::round(engine.b_units(rows.chunk, kGroup * kBandTile,
                                                                     engine.wide()))) {}
   };
 
@@ -372,12 +374,12 @@ void backward(const Context& context, const LinearBackward& a) {
   const RowCut cut(M);
   Scratch scratch(context.scratch("linear", band_workspace(context, M, band, true)));
   const Product product(context, band, a.w.data(), scratch);
-  const Gradient gradient(context, band, up ? a.x : a.dy, up ? a.dy : a.x, scratch);
-  Unit* packed = scratch.take<Unit>(rows_units(context, engine, kBandChunk, N));
+  const Gradient gradient(context, band, cut, up ? a.x : a.dy, up ? a.dy : a.x, scratch);
+  Unit* packed = scratch.take<Unit>(rows_units(context, engine, cut.chunk, N));
   // dy of FC1 is packed for the product; in fp32 the gradient reads that, not dy.
   const bool packed_once = up && context.precision == Precision::fp32;
-  const int64_t parts = ceil_div(M, cut.part), shares = shares_of(parts, context.threads);
-  parallel_for(context.threads, parts * shares, [&](int64_t item, int thread) {
+  const int64_t shares = shares_of(cut.parts, context.threads);
+  parallel_for(context.threads, cut.parts * shares, [&](int64_t item, int thread) {
     const int64_t part = item / shares;
     const Share share = {item % shares, shares};
     float* const db = share.index == 0 ? gradient.db(part) : nullptr;
@@ -385,13 +387,13 @@ void backward(const Context& context, const LinearBackward& a) {
     const int64_t begin = part * cut.part, end = std::min(M, begin + cut.part);
     for (int64_t row = begin; row < end; row += cut.chunk) {
       const Rows rows = {row, std::min(cut.chunk, end - row),
-                         packed + thread * Scratch::round(engine.a_units(kBandChunk, N)),
-                         engine.a_block(kBandChunk), db};
+                         packed + thread * Scratch::round(engine.a_units(cut.chunk, N)),
+                         engine.a_block(cut.chunk), db};
       product.multiply(a.dy, rows, share, [&](auto... sums) { finish(a, sums...); });
       gradient.add(rows, packed_once, part, share, row == begin, thread);
     }
   });
-  gradient.finish(context, parts, a.dw.data(), a.db);
+  gradient.finish(context, cut.parts, a.dw.data(), a.db);
 }
 
 }  // namespace
@@ -413,11 +415,11 @@ int64_t band_workspace(const Context& context, int64_t M, const BandLayout& band
   const int64_t product = std::max(Expand::workspace(context, engine, band),
                                    Contract::workspace(context, engine, band));
   const int64_t H = band.hidden(), C = band.residual();
-  if (gradients) {
-    return product + Gradient::workspace(context, engine, band) +
-           rows_units(context, engine, kBandChunk, std::max(H, C));
-  }
-  return product + std::max(block_units(C), block_units(H));
+  const int64_t forward = std::max(block_units(C), block_units(H));
+  if (!gradients) return product + forward;
+  const RowCut rows(M);
+  return product + std::max(forward, Gradient::workspace(context, engine, band, rows) +
+                                         rows_units(context, engine, rows.chunk, std::max(H, C)));
 }
 
 }  // namespace pyllmc
